@@ -1,0 +1,50 @@
+"""What an executor may add to the command line. Plain data, so that nothing heavy is imported for ``--help``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True)
+class Arg:
+    """One argument, as :meth:`argparse.ArgumentParser.add_argument` takes it."""
+
+    flags: tuple[str, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ActionCommand:
+    """``hybrid … NAME``: runs ``func(args)`` and exits with what it returns (``None`` is 0)."""
+
+    name: str
+    help: str
+    func: Callable[[Any], int | None]
+    args: Sequence[Arg] = ()
+
+
+@dataclass(frozen=True)
+class GroupCommand:
+    """``hybrid NAME …`` with commands of its own."""
+
+    name: str
+    help: str
+    subcommands: Sequence[CLICommand] = ()
+
+
+CLICommand: TypeAlias = ActionCommand | GroupCommand
+
+
+def lazy_load_command(import_path: str) -> Callable[[Any], int | None]:
+    """Return a function that imports ``module.function`` only when it is called."""
+    module_name, _, attribute = import_path.rpartition(".")
+
+    def command(args: Any) -> int | None:
+        result: int | None = getattr(importlib.import_module(module_name), attribute)(args)
+        return result
+
+    command.__name__ = attribute
+    return command

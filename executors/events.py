@@ -1,0 +1,64 @@
+"""What an executor reports: past-tense facts about one launch, never task states.
+
+*Gone*, *failed* and *cannot tell* are three answers (:class:`Lost`, :class:`Failed`, :class:`Unknown`): a failed poll is
+never a failed task, and a task is never called successful because its process is no longer there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from executors.workload import TaskInstanceKey
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The backend took the launch; ``external_id`` is its own name for it, where it has one. Keeps the slot."""
+
+    key: TaskInstanceKey
+    external_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The launch is executing. Keeps the slot."""
+
+    key: TaskInstanceKey
+    info: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The launched process ended with a verified exit code 0. Frees the slot."""
+
+    key: TaskInstanceKey
+    info: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The launch was refused, or the launched process ended otherwise; ``reason`` is for a person. Frees the slot."""
+
+    key: TaskInstanceKey
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The launch is gone and nobody saw how it ended. Frees the slot. It is no proof that nothing runs any more."""
+
+    key: TaskInstanceKey
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The backend cannot tell now. Changes nothing; keeps the slot."""
+
+    key: TaskInstanceKey
+    reason: str | None = None
+
+
+ExecutorEvent: TypeAlias = Accepted | Running | Succeeded | Failed | Lost | Unknown
+FINAL_EVENTS = (Succeeded, Failed, Lost)

@@ -1,0 +1,237 @@
+"""The grammar of ``[core] executor``: text in, frozen names out. Imports no executor and touches nothing.
+
+::
+
+    value  := entry ("," entry)*                      spaces ignored; the first entry is the default
+    entry  := target | alias ":" target
+    target := BuiltinName | dotted.module.Class
+    alias  := [A-Za-z][A-Za-z0-9_-]{0,62}, no "__"
+
+An entry's *name* is its alias, else its target as written. :func:`lookup` matches names first and classes second. So
+that this order never hides a surprise, an alias may not be the name of a class that it does not stand for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import keyword
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from executors.errors import ExecutorConfigError, UnknownExecutorError
+
+BUILTINS: Mapping[str, str] = MappingProxyType(
+    {
+        "LocalExecutor": "executors.local.executor.LocalExecutor",
+        "SequentialExecutor": "executors.local.sequential.SequentialExecutor",
+        "CeleryExecutor": "executors.celery.executor.CeleryExecutor",
+        "KubernetesExecutor": "executors.kubernetes.executor.KubernetesExecutor",
+    }
+)
+"""Short name → dotted path."""
+
+COMPOSITES: Mapping[str, str] = MappingProxyType(
+    {
+        "CeleryKubernetesExecutor": "CeleryExecutor, KubernetesExecutor",
+        "LocalKubernetesExecutor": "LocalExecutor, KubernetesExecutor",
+    }
+)
+"""Airflow's two-in-one executors → the list that replaces each."""
+
+ALIAS_LENGTH = 63
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorName:
+    """One entry of the list."""
+
+    name: str
+    """What people write: the alias, else the target as written."""
+    alias: str | None
+    target: str
+    """A key of ``BUILTINS`` or ``dotted.module.Class``."""
+    class_name: str
+    position: int
+    """In the list, counted from 1."""
+
+    @property
+    def path(self) -> str:
+        """``dotted.module.Class``, also of a built-in."""
+        return BUILTINS.get(self.target, self.target)
+
+    @property
+    def metric_name(self) -> str:
+        return self.alias or self.class_name
+
+    @property
+    def entry(self) -> str:
+        """As written in the list, without spaces."""
+        return f"{self.alias}:{self.target}" if self.alias else self.target
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def section_key(name: str) -> str:
+    """How an alias appears in environment variables: ``east-1`` → ``EAST_1``."""
+    return name.upper().replace("-", "_")
+
+
+def parse_executors(value: str) -> tuple[ExecutorName, ...]:
+    """Read ``[core] executor``; at least one entry, in the order written.
+
+    Raises :class:`ExecutorConfigError` for the first bad entry, with its position, the reason and what to write.
+    """
+    entries = [part.strip() for part in value.split(",")]
+    if not any(entries):
+        what = "holds only commas" if "," in value else "is empty"
+        raise ExecutorConfigError(f"[core] executor {what}; name at least one executor: {', '.join(BUILTINS)}")
+    names: list[ExecutorName] = []
+    for position, entry in enumerate(entries, 1):
+        name = _parse_entry(position, entry, last=position == len(entries))
+        for earlier in names:
+            _check_pair(earlier, name)
+        names.append(name)
+    return tuple(names)
+
+
+def lookup(names: Sequence[ExecutorName], text: str) -> ExecutorName:
+    """The entry that ``text`` means: its name; else its class name or dotted path.
+
+    Raises :class:`UnknownExecutorError` where none matches, or where a class stands behind several names.
+    """
+    for name in names:
+        if name.name == text:
+            return name
+    found = [name for name in names if text in (name.class_name, name.path)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choices = ", ".join(name.name for name in found)
+        raise UnknownExecutorError(f"executor {_shown(text)} is ambiguous: {choices} are of this class; use one name")
+    raise UnknownExecutorError(f"unknown executor {_shown(text)}{_advice(names, text)} {_configured(names)}")
+
+
+def check_executor_field(names: Sequence[ExecutorName], value: object) -> ExecutorName:
+    """What ``executor=`` of a task or DAG means; the caller leaves ``None`` (nobody said) out.
+
+    Raises :class:`UnknownExecutorError` also where the value is empty or no text.
+    """
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise UnknownExecutorError(f"executor= takes one name as a string, not {kind} {_configured(names)}")
+    if not value.strip():
+        raise UnknownExecutorError(f"executor= is empty; leave it out for the default {_configured(names)}")
+    return lookup(names, value)
+
+
+def did_you_mean(text: str, choices: Iterable[str]) -> str:
+    """``"; did you mean X?"``, or nothing where no choice is near. Case does not count; a unique beginning is near."""
+    folded = {choice.lower(): choice for choice in choices}
+    wanted = text.lower()
+    near = difflib.get_close_matches(wanted, folded, n=1)
+    begins = [choice for choice in folded if wanted and choice.startswith(wanted)]
+    if not near and len(begins) == 1:
+        near = begins
+    return f"; did you mean {folded[near[0]]}?" if near else ""
+
+
+def _parse_entry(position: int, entry: str, *, last: bool) -> ExecutorName:
+    if not entry:
+        what = "the list ends with a comma" if last else "there is nothing before this comma"
+        raise ExecutorConfigError(f"[core] executor, entry {position}: {what}; remove it")
+    head, colon, tail = (part.strip() for part in entry.partition(":"))
+    alias, target = (head, tail) if colon else (None, head)
+    reason = _pair_error(head, tail) if colon else None
+    reason = reason or _target_error(target, alias)
+    if reason:
+        raise ExecutorConfigError(f"[core] executor, entry {position} {_shown(entry)}: {reason}")
+    return ExecutorName(alias or target, alias, target, target.rpartition(".")[2], position)
+
+
+def _pair_error(alias: str, target: str) -> str | None:
+    if ":" in target:
+        return "more than one ':'; write alias:target"
+    if not alias:
+        return f"no alias before ':'; write alias:{_cut(target) or 'LocalExecutor'}, or leave ':' out"
+    if not target:
+        return f"no target after ':'; write {_cut(alias)}:LocalExecutor, for example"
+    return _alias_error(alias, target)
+
+
+def _alias_error(alias: str, target: str) -> str | None:
+    if "." in alias:
+        return f"an alias has no dots; did you mean {_cut(f'{alias}.{target}')}? (a class is written with dots only)"
+    if not _ALIAS.fullmatch(alias):
+        return f"alias {_shown(alias)} may hold only A-Z, a-z, 0-9, '-' and '_', and starts with a letter"
+    if len(alias) > ALIAS_LENGTH:
+        return f"the alias has {len(alias)} characters; at most {ALIAS_LENGTH} are allowed"
+    if "__" in section_key(alias):
+        return f"alias {alias!r} holds '__' ('-' counts as '_'), which separates the parts of environment variables"
+    if alias in COMPOSITES or BUILTINS.get(alias) not in (None, BUILTINS.get(target, target)):
+        swapped = "." not in target and _ALIAS.fullmatch(target) and target not in BUILTINS
+        advice = f"; did you mean {target}:{alias}?" if swapped else "; choose another alias"
+        return f"alias {alias!r} is the name of a different executor{advice}"
+    return None
+
+
+def _target_error(target: str, alias: str | None) -> str | None:
+    if target in BUILTINS:
+        return None
+    if target in COMPOSITES:
+        return (
+            f"{target} is not available; write its two executors as a list, executor = {COMPOSITES[target]}, "
+            "and name the second with executor= on the tasks that belong there"
+        )
+    parts = target.split(".")
+    if len(parts) > 1 and all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
+        return None
+    what = f"{_shown(target)} is neither" if alias else "neither"
+    near = did_you_mean(target, BUILTINS)
+    return f"{what} a built-in executor nor a dotted module.path.Class{near} (built in: {', '.join(BUILTINS)})"
+
+
+def _check_pair(earlier: ExecutorName, name: ExecutorName) -> None:
+    reason = _conflict(earlier, name, f"entry {earlier.position} {_shown(earlier.entry)}")
+    if reason:
+        raise ExecutorConfigError(f"[core] executor, entry {name.position} {_shown(name.entry)}: {reason}")
+
+
+def _conflict(earlier: ExecutorName, name: ExecutorName, there: str) -> str | None:
+    if not earlier.alias and not name.alias and earlier.path == name.path:
+        return f"the same executor as {there}; give this one an alias, for example second:{name.target}"
+    if earlier.name == name.name:
+        what = "alias" if earlier.alias and name.alias else "name"
+        return f"the {what} {name.name!r} is taken by {there}; choose another alias"
+    if earlier.alias and name.alias and section_key(earlier.alias) == section_key(name.alias):
+        folded = section_key(name.alias)
+        return f"its alias becomes {folded} in environment variables, like that of {there}; choose another alias"
+    if earlier.path != name.path and (name.alias == earlier.class_name or earlier.alias == name.class_name):
+        clash = earlier.class_name if name.alias == earlier.class_name else name.class_name
+        return f"{clash!r} would mean this or {there}, one by its alias, one by its class; choose another alias"
+    return None
+
+
+def _advice(names: Sequence[ExecutorName], text: str) -> str:
+    if text in BUILTINS:
+        return "; add it to [core] executor to use it"
+    choices = {known for name in names for known in (name.name, name.class_name)}
+    return did_you_mean(text, sorted(choices))
+
+
+def _configured(names: Sequence[ExecutorName]) -> str:
+    return f"(configured: {', '.join(name.name for name in names)})"
+
+
+def _cut(text: str) -> str:
+    """Fit to be echoed in a line."""
+    text = text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…")

@@ -1,0 +1,34 @@
+"""Where a task says that it wants to run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runtime.authoring.arguments import plain_json
+from runtime.authoring.exceptions import ArgumentError
+
+
+def executor_name(where: str, value: object) -> str | None:
+    """``executor=`` as written; whether it is configured is asked of :mod:`executors.names` when the file is parsed."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ArgumentError(f"{where}: executor must be the name of an executor, not {value!r}")
+    if not value.strip():
+        raise ArgumentError(f"{where}: executor is empty; name an executor or leave it out")
+    return value.strip()
+
+
+def plain_executor_config(where: str, value: object) -> dict[str, Any]:
+    """``executor_config`` as plain JSON; a ``V1Pod`` in it becomes a dictionary."""
+    plain = plain_json(f"{where}: executor_config", {} if value is None else value)
+    if not isinstance(plain, dict):
+        raise ArgumentError(f"{where}: executor_config must be a dict, not {value!r}")
+    return plain
+
+
+def chosen_executor(own: str | None, by_default: bool, dag: str | None) -> tuple[str | None, str | None]:
+    """The executor that was asked for, and who asked: ``task``, ``default_args``, ``dag`` or nobody."""
+    if own is not None:
+        return own, "default_args" if by_default else "task"
+    return (dag, "dag") if dag is not None else (None, None)

@@ -1,0 +1,193 @@
+"""Child processes of ``standalone``: forked, their output prefixed, their end noticed, signals passed on."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import selectors
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+from executors.errors import ExecutorError
+from runtime.core.errors import HybridError
+
+_PR_SET_PDEATHSIG = 1
+_COLOURS = ("36", "35", "33", "34")
+TICK = 0.2
+"""Seconds between two looks at who has ended; output comes at once. A signal waits this long at most."""
+
+
+@dataclass
+class Child:
+    """One forked process. ``code`` is its exit code once it is reaped, negative for a signal."""
+
+    name: str
+    pid: int
+    pipe: int
+    """Its output; -1 after the end of it."""
+    prefix: str
+    code: int | None = None
+    partial: bytes = b""
+
+    @property
+    def ending(self) -> str:
+        """``ended with exit code 1`` or ``was ended by SIGKILL``."""
+        if self.code is not None and self.code < 0:
+            return f"was ended by {signal.Signals(-self.code).name}"
+        return f"ended with exit code {self.code}"
+
+
+class Family:
+    """All children of this process. For a process with one thread: it forks."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self.children: list[Child] = []
+        self._colours = colours
+        self._selector = selectors.DefaultSelector()
+        self._signals = 0
+        self._deaf = False
+
+    @property
+    def stopping(self) -> bool:
+        """A signal came, or nobody reads our output any more."""
+        return self._signals > 0 or self._deaf
+
+    @property
+    def dead(self) -> list[Child]:
+        return [child for child in self.children if child.code is not None]
+
+    def fork(self, name: str, body: Callable[[], int]) -> Child:
+        """Run ``body`` in a child that exits with what it returns, 1 where it raises."""
+        gc.collect()
+        gc.freeze()  # Collections in the child must not write to the pages that it shares.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        read_end, write_end = os.pipe()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become(name, body, parent, write_end)
+        os.close(write_end)
+        os.set_blocking(read_end, False)
+        prefix = f"{name:<13} | "
+        if self._colours:
+            prefix = f"\x1b[{_COLOURS[len(self.children) % len(_COLOURS)]}m{prefix}\x1b[0m"
+        child = Child(name, pid, read_end, prefix)
+        self.children.append(child)
+        self._selector.register(read_end, selectors.EVENT_READ, child)
+        return child
+
+    def catch_signals(self) -> None:
+        """From now on SIGTERM and SIGINT are counted, and passed on by :meth:`end`."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def wait(self, child: Child) -> int:
+        """Print the children's lines until ``child`` has ended; its exit code."""
+        while child.code is None:
+            self.pump(TICK)
+        return child.code
+
+    def pump(self, timeout: float) -> None:
+        """Print what arrives within ``timeout`` seconds, and reap."""
+        for key, _ in self._selector.select(timeout):
+            self._read(key.data)
+        for child in self.children:
+            if child.code is None:
+                pid, status = os.waitpid(child.pid, os.WNOHANG)
+                if pid:
+                    child.code = os.waitstatus_to_exitcode(status)
+                    self._read(child)
+
+    def end(self, patience: float) -> None:
+        """Ask all to end, and return when they have; after ``patience`` seconds or a third signal, kill them."""
+        deadline = time.monotonic() + patience
+        passed_on = -1
+        while any(child.code is None for child in self.children):
+            killing = self._signals > 2 or time.monotonic() > deadline
+            if killing or self._signals > passed_on:
+                passed_on = self._signals
+                self._send(signal.SIGKILL if killing else signal.SIGTERM)
+            self.pump(TICK)
+
+    def say(self, text: str) -> None:
+        """Print a line of our own; a reader that went away stops us."""
+        if self._deaf:
+            return
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            self._deaf = True
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def _send(self, number: signal.Signals) -> None:
+        for child in self.children:
+            if child.code is None:
+                os.kill(child.pid, number)
+
+    def _read(self, child: Child) -> None:
+        if child.pipe < 0:
+            return
+        try:
+            while data := os.read(child.pipe, 65_536):
+                *lines, child.partial = (child.partial + data).split(b"\n")
+                for line in lines:
+                    self._show(child, line)
+        except BlockingIOError:
+            return
+        self._selector.unregister(child.pipe)
+        os.close(child.pipe)
+        child.pipe = -1
+        if child.partial:
+            self._show(child, child.partial)
+
+    def _show(self, child: Child, line: bytes) -> None:
+        self.say(child.prefix + line.decode(errors="backslashreplace"))
+
+
+def _become(name: str, body: Callable[[], int], parent: int, output: int) -> NoReturn:
+    """Be the child: a group of its own, so that Ctrl-C reaches only the parent, and an end when the parent ends."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _redirect(output)
+        _set_title(name)
+        code = body()
+    except (HybridError, ExecutorError) as error:
+        print(f"hybrid: {error}", file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        # Not sys.exit: the stack below belongs to the parent.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def _redirect(output: int) -> None:
+    null = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((null, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(output)
+    os.close(null)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def _set_title(name: str) -> None:
+    from setproctitle import setproctitle
+
+    setproctitle(f"hybrid {name}")

@@ -1,0 +1,223 @@
+"""Every option, once: name, type, default, and why that default. Names and defaults are Airflow's where it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.config.values import database_url, log_level, time_zone
+
+
+@dataclass(frozen=True)
+class OptionInfo:
+    """What is known of an option beside its name and type."""
+
+    default: str
+    """As it would stand in ``hybrid.cfg``; ``$HYBRID_HOME`` is the home folder."""
+    why: str
+    minimum: float | None = None
+    choices: tuple[str, ...] = ()
+    parse: Callable[[str], Any] | None = None
+    """Replaces the parser of the declared type; raises ``ValueError`` that says what was expected."""
+    sensitive: bool = False
+
+
+def option(
+    default: str,
+    why: str,
+    *,
+    minimum: float | None = None,
+    choices: tuple[str, ...] = (),
+    parse: Callable[[str], Any] | None = None,
+    sensitive: bool = False,
+) -> Any:
+    """Declare an option. Its type is the annotation: str, int, float, bool, Path or ``float | None``."""
+    info = OptionInfo(default, why, minimum, choices, parse, sensitive)
+    return field(metadata={"option": info})
+
+
+@dataclass(frozen=True)
+class Core:
+    """What every process agrees on."""
+
+    executor: str = option(
+        "LocalExecutor",
+        "Executors, comma-separated, the first is the default; `alias:Name` gives one a name and options of its own. "
+        "Local, because it needs no service.",
+    )
+    dags_folder: Path = option("$HYBRID_HOME/dags", "DAG files are looked for here and below.")
+    plugins_folder: Path = option(
+        "$HYBRID_HOME/plugins", "Put on the import path of parse and task processes, so that DAG files share modules."
+    )
+    parallelism: int = option(
+        "32",
+        "Task instances queued or running at once, per scheduler, over all its executors; 0 = unlimited. Also what an "
+        "executor gets that sets no `parallelism` of its own.",
+        minimum=0,
+    )
+    max_active_tasks_per_dag: int = option(
+        "16", "Task instances of one DAG queued or running at once, so that one wide DAG leaves room.", minimum=1
+    )
+    max_active_runs_per_dag: int = option(
+        "16", "Runs of one DAG running at once, so that a catchup does not start a year of runs together.", minimum=1
+    )
+    dags_are_paused_at_creation: bool = option(
+        "True", "A new DAG waits for `hybrid dags unpause`, so that saving a file starts nothing."
+    )
+    default_timezone: str = option(
+        "utc", "Time zone of DAG dates without one. UTC has no daylight saving to surprise anybody.", parse=time_zone
+    )
+    default_task_retries: int = option(
+        "0", "`retries` of tasks that set none: a failure is shown, not hidden behind a second try.", minimum=0
+    )
+    default_task_retry_delay: float = option(
+        "300", "`retry_delay` of tasks that set none, in seconds: long enough for an outage to pass.", minimum=0
+    )
+    default_task_execution_timeout: float | None = option(
+        "", "`execution_timeout` of tasks that set none, in seconds; empty = no limit, for only the author knows."
+    )
+    default_pool_task_slot_count: int = option(
+        "128", "Slots of `default_pool` when the database is created: above `parallelism`, so not felt.", minimum=1
+    )
+    dagbag_import_timeout: float = option(
+        "30.0",
+        "Seconds that one DAG file may take to import, in a parse process and before a task; 0 = no limit. A file that "
+        "hangs becomes an import error.",
+        minimum=0,
+    )
+    killed_task_cleanup_time: float = option(
+        "60",
+        "Seconds between SIGTERM and SIGKILL for a task that is stopped: time for its `finally` blocks.",
+        minimum=0,
+    )
+    missing_executor: str = option(
+        "hold",
+        "What happens to a task instance whose stored executor is configured no longer: `hold` waits with that reason, "
+        "`reroute` uses the default executor, `fail` fails it. Hold, for a restart with a typo must destroy nothing.",
+        choices=("hold", "reroute", "fail"),
+    )
+    on_version_mismatch: str = option(
+        "run",
+        "When a worker finds another version of a DAG file than the attempt was scheduled with: `run` its own and "
+        "record that, or `fail` the attempt. Run, because editing a file under running tasks is daily work.",
+        choices=("run", "fail"),
+    )
+
+
+@dataclass(frozen=True)
+class Database:
+    """The metadata database."""
+
+    sql_alchemy_conn: str = option(
+        "sqlite:///$HYBRID_HOME/hybrid.db",
+        "SQLite (absolute path) or PostgreSQL (`postgresql://…`). SQLite, because it needs no service.",
+        parse=database_url,
+        sensitive=True,
+    )
+    sqlite_busy_timeout: float = option(
+        "30", "Seconds that a SQLite writer waits for another one before it gives up.", minimum=0
+    )
+
+
+@dataclass(frozen=True)
+class Logging:
+    """Logs of tasks and of the runtime's own processes."""
+
+    base_log_folder: Path = option("$HYBRID_HOME/logs", "Task logs: `dag_id=…/run_id=…/task_id=…/attempt=N.log`.")
+    logging_level: str = option(
+        "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL, for tasks and daemons alike.", parse=log_level
+    )
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """The scheduler, its leases, and how patient it is."""
+
+    scheduler_heartbeat_sec: float = option(
+        "5.0", "Longest time between two heartbeats of an executor, in seconds; events come sooner.", minimum=0.05
+    )
+    scheduler_idle_sleep_time: float = option(
+        "1.0",
+        "Seconds after which the inbox is read although no hint came: a lost hint costs this much, no more.",
+        minimum=0.05,
+    )
+    job_heartbeat_sec: float = option(
+        "5", "Seconds between two rows that say this scheduler is alive, and how its executors are.", minimum=0.1
+    )
+    scheduler_health_check_threshold: float = option(
+        "30", "Seconds without such a row after which a scheduler is shown as gone: six missed ones.", minimum=1
+    )
+    lease_seconds: float = option(
+        "15",
+        "How long a scheduler owns a run without renewing it; after that another one may take it. Shorter recovers "
+        "sooner, longer survives a slower database.",
+        minimum=1,
+    )
+    task_heartbeat_sec: float = option("10", "Seconds between two heartbeats of a running attempt.", minimum=0.1)
+    task_instance_heartbeat_timeout: float = option(
+        "60",
+        "Seconds without a heartbeat after which a running attempt is given up. Its supervisor kills it 5 s sooner, so "
+        "that a new one never overlaps it.",
+        minimum=10,
+    )
+    task_queued_timeout: float = option(
+        "600", "Seconds that an executor may keep an attempt without starting it before it is taken back.", minimum=1
+    )
+    infra_retries: int = option(
+        "2",
+        "How often an attempt that the infrastructure lost after its start is repeated, apart from the task's own "
+        "`retries`; 0 = charge them, as Airflow does.",
+        minimum=0,
+    )
+    shutdown_grace: float = option(
+        "60", "Seconds that local attempts get to finish after SIGTERM before they are stopped.", minimum=0
+    )
+    executor_call_deadline: float = option(
+        "10.0",
+        "Seconds that one call into an executor may take before it counts as hung and the executor as unhealthy.",
+        minimum=0.1,
+    )
+    max_dagruns_to_create_per_loop: int = option(
+        "10", "Runs created per scheduler loop, so that a catchup does not hold up running tasks.", minimum=1
+    )
+    max_dagruns_per_loop_to_schedule: int = option(
+        "20", "Runs claimed per scheduler loop, for the same reason.", minimum=1
+    )
+    catchup_by_default: bool = option(
+        "False", "`catchup` of DAGs that do not say: a new DAG does not run its past by surprise."
+    )
+
+
+@dataclass(frozen=True)
+class DagProcessor:
+    """The process that turns DAG files into DAG versions."""
+
+    refresh_interval: float = option(
+        "5.0", "Seconds between two looks at the DAGs folder for new, changed and deleted files.", minimum=0.05
+    )
+    min_file_process_interval: float = option(
+        "120.0",
+        "Seconds after which a file that did not change is parsed again, for what it reads from elsewhere; a changed "
+        "file is parsed at once.",
+        minimum=0,
+    )
+    parsing_processes: int = option("2", "Files parsed at the same time.", minimum=1)
+
+
+@dataclass(frozen=True)
+class Operators:
+    """Defaults of operators."""
+
+    default_queue: str = option("default", "`queue` of tasks that set none.")
+
+
+SECTIONS: dict[str, type] = {
+    "core": Core,
+    "database": Database,
+    "logging": Logging,
+    "scheduler": Scheduler,
+    "dag_processor": DagProcessor,
+    "operators": Operators,
+}

@@ -1,0 +1,146 @@
+"""What a worker and the task service say to each other. One protocol, two transports: a local pipe, and HTTP.
+
+Every request names its attempt and the ``nonce`` of this launch. *Start* is granted to one nonce only; the same nonce
+may repeat start and finish after a lost reply and gets the same answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+
+class RunContext(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to run, and in which run: everything that templates and ``ti`` need. Moments are microseconds."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+    max_tries: int
+    """The ``retries`` of the task: tries 1 … ``max_tries`` + 1 are allowed."""
+    dispatch_number: int
+    rel_path: str
+    file_hash: str
+    run_type: str
+    run_after: int
+    logical_date: int | None = None
+    data_interval_start: int | None = None
+    data_interval_end: int | None = None
+    run_start_date: int | None = None
+    conf: dict[str, Any] = {}
+    task_start_date: int | None = None
+    executor: str = ""
+    queue: str = "default"
+    pool: str = "default_pool"
+
+
+class Start(msgspec.Struct, frozen=True, tag="start", omit_defaults=True):
+    """May I run this attempt? Sent before any user code of it runs."""
+
+    attempt_id: str
+    nonce: str
+    hostname: str
+    pid: int
+    """The process that will run user code, and leader of its process group."""
+    pid_started: int
+    """Its start time in clock ticks since boot (``/proc/PID/stat`` field 22): tells a reused pid apart."""
+    boot_id: str
+    file_hash: str = ""
+    """Of the file as this worker sees it."""
+
+
+class Started(msgspec.Struct, frozen=True, tag="started", omit_defaults=True):
+    """Yes, or no and why. A refused launch runs nothing and reports nothing."""
+
+    granted: bool
+    reason: str = ""
+    context: RunContext | None = None
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
+    attempt_id: str
+    nonce: str
+
+
+class HeartbeatReply(msgspec.Struct, frozen=True, tag="heartbeat_reply", omit_defaults=True):
+    """``go_on`` false: stop the task now and report nothing more of it."""
+
+    go_on: bool
+    reason: str = ""
+
+
+class Finish(msgspec.Struct, frozen=True, tag="finish", omit_defaults=True):
+    """The attempt has ended and nothing of it runs any more."""
+
+    attempt_id: str
+    nonce: str
+    outcome: str
+    """``success``, ``failed`` or ``skipped``."""
+    reason: str = ""
+    retry: bool = True
+    """False: fail for good, whatever tries are left (:class:`FailTask`)."""
+    retry_delay: float = 300.0
+    """Seconds until the next try, if there is one."""
+    return_value: msgspec.Raw | None = None
+    """JSON of the XCom ``return_value``; absent where the task returned nothing."""
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished", omit_defaults=True):
+    accepted: bool
+    state: str = ""
+    """The task instance's state after the report."""
+    reason: str = ""
+
+
+class XComPull(msgspec.Struct, frozen=True, tag="xcom_pull", omit_defaults=True):
+    """Read XComs of the same run (or of ``run_id``) by task, in the order of ``task_ids``."""
+
+    attempt_id: str
+    nonce: str
+    task_ids: tuple[str, ...]
+    key: str = "return_value"
+    map_index: int | None = None
+    """``None``: all map indexes of the task, ascending."""
+    dag_id: str = ""
+    run_id: str = ""
+
+
+class XComValues(msgspec.Struct, frozen=True, tag="xcom_values", omit_defaults=True):
+    """What was found: (task_id, map_index, JSON value) each."""
+
+    values: tuple[tuple[str, int, msgspec.Raw], ...] = ()
+    reason: str = ""
+    """Why the request was refused; empty where it was not."""
+
+
+class XComPush(msgspec.Struct, frozen=True, tag="xcom_push", omit_defaults=True):
+    attempt_id: str
+    nonce: str
+    key: str
+    value: msgspec.Raw
+
+
+class Done(msgspec.Struct, frozen=True, tag="done", omit_defaults=True):
+    accepted: bool
+    reason: str = ""
+
+
+Request: TypeAlias = Start | Heartbeat | Finish | XComPull | XComPush
+Reply: TypeAlias = Started | HeartbeatReply | Finished | XComValues | Done
+
+encode = msgspec.json.Encoder().encode
+_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+
+
+def decode_request(data: bytes) -> Request:
+    """Raises ``msgspec.DecodeError`` on anything else."""
+    return _requests.decode(data)
+
+
+def decode_reply(data: bytes) -> Reply:
+    """Raises ``msgspec.DecodeError`` on anything else."""
+    return _replies.decode(data)

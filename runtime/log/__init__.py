@@ -1,0 +1,1 @@
+"""Task logs: one file per attempt. The scheduler's and the API's own logs are plain :mod:`logging`."""

@@ -1,0 +1,168 @@
+"""Sends everything that user code says to its attempt's log file: logging, ``print``, file descriptors 1 and 2.
+
+Each line is handed to the kernel when it is complete: nothing sits in a buffer that a SIGKILL could take away. A chunk of
+many lines is one ``write``.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from runtime.log.attempt_logs import open_append
+
+LONGEST_PARTIAL = 65_536
+"""Characters without a line end that are kept back; beyond it a line is broken."""
+
+
+class AttemptLog:
+    """Made once per worker, opened in each attempt's process."""
+
+    def __init__(self, level: str = "INFO") -> None:
+        self._fd = -1
+        self._second: tuple[int, str] = (0, "")
+        self._level = level
+        self._handler = _Handler(self)
+        self._streams = (LineStream(self, "INFO", 1), LineStream(self, "ERROR", 2))
+
+    def open(self, path: str) -> None:
+        """Redirect everything to ``path``. Raises ``OSError``."""
+        self._fd = open_append(path)
+        os.dup2(self._fd, 1)
+        os.dup2(self._fd, 2)
+        sys.stdout, sys.stderr = self._streams
+        root = logging.getLogger()
+        root.handlers = [self._handler]
+        root.setLevel(self._level)
+        logging.captureWarnings(True)
+        faulthandler.enable(2)
+
+    def close(self) -> None:
+        """Write what has no line end yet and forget the file; descriptors 1 and 2 keep it until the next one."""
+        for stream in self._streams:
+            stream.flush_all()
+        os.close(self._fd)
+        self._fd = -1
+
+    def flush(self) -> None:
+        """Write what has no line end yet."""
+        for stream in self._streams:
+            stream.flush_all()
+
+    def write(self, at: int, level: str, where: str, lines: Sequence[str]) -> None:
+        """Append lines with one stamp (nanoseconds). Never raises: a full disk must not fail the task."""
+        head = f"[{self._stamp(at)}] {{{where}}} {level} - "
+        if len(lines) == 1:
+            data = f"{head}{lines[0]}\n"
+        else:
+            data = head + f"\n{head}".join(lines) + "\n"
+        _write_all(self._fd, data.encode(errors="backslashreplace"))
+
+    def _stamp(self, at: int) -> str:
+        second, rest = divmod(at, 1_000_000_000)
+        known = self._second
+        if known[0] != second:
+            known = self._second = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
+        return f"{known[1]}.{rest // 1000:06d}Z"
+
+
+class LineStream(io.TextIOBase):
+    """``sys.stdout`` or ``sys.stderr`` of a task: whole lines, each with the place that printed it.
+
+    What a thread has not ended with a newline is kept apart for that thread, so lines of two threads never mix.
+    """
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, log: AttemptLog, level: str, fd: int) -> None:
+        self._log = log
+        self._level = level
+        self._descriptor = fd
+        self._partial: dict[int, str] = {}
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        thread = threading.get_ident()
+        partial = self._partial.pop(thread, "") + text
+        if "\n" in text or len(partial) > LONGEST_PARTIAL:
+            *lines, partial = partial.split("\n")
+            frame = sys._getframe(1)
+            where = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+            if len(partial) > LONGEST_PARTIAL:
+                lines, partial = [*lines, partial], ""
+            self._log.write(time.time_ns(), self._level, where, lines)
+        if partial:
+            self._partial[thread] = partial
+        return len(text)
+
+    def flush(self) -> None:
+        self._flush(threading.get_ident())
+
+    def flush_all(self) -> None:
+        """Write the unfinished lines of all threads."""
+        for thread in list(self._partial):
+            self._flush(thread)
+
+    def _flush(self, thread: int) -> None:
+        partial = self._partial.pop(thread, "")
+        if partial:
+            self._log.write(time.time_ns(), self._level, "unfinished line", [partial])
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return False
+
+    @property
+    def buffer(self) -> io.FileIO:
+        """For bytes: unbuffered, written as they are."""
+        return io.FileIO(self._descriptor, "w", closefd=False)
+
+
+class _Handler(logging.Handler):
+    """Formats records as the lines of an attempt log."""
+
+    def __init__(self, log: AttemptLog) -> None:
+        super().__init__()
+        self._log = log
+        self._formatter = logging.Formatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            lines = self._lines(record)
+        except Exception:
+            self.handleError(record)
+            return
+        where = f"{record.filename}:{record.lineno}"
+        self._log.write(int(record.created * 1_000_000) * 1000, record.levelname, where, lines)
+
+    def _lines(self, record: logging.LogRecord) -> list[str]:
+        text = record.getMessage()
+        extra: list[Any] = [text]
+        if record.exc_info and record.exc_info[0] is not None:
+            extra.append(self._formatter.formatException(record.exc_info))
+        if record.stack_info:
+            extra.append(record.stack_info)
+        return "\n".join(extra).split("\n")
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except OSError:
+            return

@@ -1,0 +1,115 @@
+"""Putting a scheduler together from the settings: registry, service, lanes, memory, loop."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from executors.base import BaseExecutor
+from executors.context import ExecutorContext
+from executors.registry import ConfiguredExecutor, ExecutorRegistry
+from runtime.config import Settings
+from runtime.db.engine import Database
+from runtime.scheduler.lanes import Lane
+from runtime.scheduler.leases import Identity
+from runtime.scheduler.loop import LoopOptions, Scheduler
+from runtime.scheduler.losses import LossPolicy
+from runtime.scheduler.memory import Memory
+from runtime.scheduler.routing import Router
+from runtime.scheduler.waking import Waker
+from runtime.scheduler.worker_config import worker_config
+from runtime.service.tasks import TaskService
+
+log = logging.getLogger(__name__)
+
+WORKER_ENTRY = "runtime.worker.warm:serve"
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A scheduler that is ready to begin, and what belongs to it."""
+
+    scheduler: Scheduler
+    lanes: dict[str, Lane]
+    registry: ExecutorRegistry
+    waker: Waker
+
+    @property
+    def local_lanes(self) -> list[Lane]:
+        return [lane for name, lane in self.lanes.items() if name in self.scheduler.policy.local]
+
+    @property
+    def remote_lanes(self) -> list[Lane]:
+        return [lane for name, lane in self.lanes.items() if name not in self.scheduler.policy.local]
+
+
+def load_registry(settings: Settings) -> ExecutorRegistry:
+    """The configured executors. Raises :class:`~executors.errors.ExecutorConfigError`; logs what is only a warning."""
+    registry = ExecutorRegistry.load(
+        settings.core.executor, options=settings.executor_options, parallelism=settings.core.parallelism
+    )
+    for warning in registry.warnings:
+        log.warning("%s", warning)
+    return registry
+
+
+def assemble(settings: Settings, database: Database, registry: ExecutorRegistry, waker: Waker) -> Assembly:
+    """Make the parts and connect them; nothing runs yet."""
+    identity = Identity()
+    service = TaskService(database, on_report=waker)
+    lanes = {executor.name.name: _lane(settings, registry, executor, service, waker) for executor in registry}
+    policy = LossPolicy(
+        infra_retries=settings.scheduler.infra_retries,
+        hostname=identity.hostname,
+        local=frozenset(executor.name.name for executor in registry if executor.cls.is_local),
+    )
+    router = Router(
+        default=registry.default.name.name,
+        lookup=lambda text: registry.lookup(text).name.name,
+        missing=settings.core.missing_executor,
+    )
+    scheduler = Scheduler(database, Memory(identity, router), lanes, policy, loop_options(settings))
+    return Assembly(scheduler, lanes, registry, waker)
+
+
+def loop_options(settings: Settings) -> LoopOptions:
+    """What the loop reads of the settings."""
+    section = settings.scheduler
+    return LoopOptions(
+        parallelism=settings.core.parallelism,
+        idle_sleep=section.scheduler_idle_sleep_time,
+        job_heartbeat=section.job_heartbeat_sec,
+        lease=section.lease_seconds,
+        heartbeat_timeout=section.task_instance_heartbeat_timeout,
+        queued_timeout=section.task_queued_timeout,
+        runs_to_create=section.max_dagruns_to_create_per_loop,
+        runs_to_claim=section.max_dagruns_per_loop_to_schedule,
+    )
+
+
+def _lane(
+    settings: Settings, registry: ExecutorRegistry, executor: ConfiguredExecutor, service: TaskService, waker: Waker
+) -> Lane:
+    name = executor.name.name
+
+    def create(wake: Callable[[], None]) -> BaseExecutor:
+        context = ExecutorContext(
+            name=name,
+            options=executor.options,
+            task_service=service,
+            worker_entry=WORKER_ENTRY,
+            worker_config=worker_config(settings),
+            wake=wake,
+        )
+        return registry.create(name, context)
+
+    return Lane(
+        name,
+        class_name=executor.cls.__name__,
+        create=create,
+        wake_scheduler=waker,
+        heartbeat_sec=settings.scheduler.scheduler_heartbeat_sec,
+        call_deadline=settings.scheduler.executor_call_deadline,
+        parallelism=executor.parallelism,
+    )

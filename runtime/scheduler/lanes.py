@@ -1,0 +1,583 @@
+"""Lanes: a lane is one named daemon thread that owns one executor. Everything said to the executor goes through it.
+
+The scheduler's thread posts and takes, and never waits for an executor; an executor that hangs, raises or cannot be
+made is a sick lane with a visible reason, delays no other lane, and recovers by itself. Because only the lane's thread
+touches the executor, executors need no locks.
+
+What a lane cannot do: a hang in C code that holds the interpreter lock stops every thread of the process, and a crash
+of the interpreter ends them all. A stuck thread is never replaced either: two threads in one executor are worse than
+one that is stuck; its lane stays unavailable until the call returns, or the scheduler is restarted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias, get_args
+
+from executors.base import BaseExecutor
+from executors.events import ExecutorEvent, Failed
+from executors.workload import TaskInstanceKey, TaskInstanceRef, Workload
+from runtime.core import clock as wall
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+UNAVAILABLE_AFTER = 3
+"""Failures in a row after which a lane is no longer *degraded* but *unavailable*."""
+DRAIN_SEC = 0.25
+"""Longest time between two heartbeats of an executor that ends."""
+_EVENTS: tuple[type, ...] = get_args(ExecutorEvent)
+
+
+class Health(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNAVAILABLE = "unavailable"
+    DRAINING = "draining"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class CallAnswer:
+    """What became of one :meth:`Lane.call`: exactly one answer per call, with a value or with an ``error`` line."""
+
+    token: object
+    value: Any = None
+    error: str | None = None
+
+
+Delivery: TypeAlias = ExecutorEvent | CallAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """A lane as the scheduler sees it now. Figures are the executor's after its last turn, plus what is on its way."""
+
+    name: str
+    class_name: str
+    health: Health
+    reason: str
+    """One line; empty where healthy."""
+    parallelism: int
+    open_slots: int
+    """0 until the executor is made; very large where ``parallelism`` is 0."""
+    queued: int
+    running: int
+    last_heartbeat: int | None
+    """Microseconds UTC of the last heartbeat that returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    parallelism: int
+    open_slots: int = 0
+    queued: int = 0
+    running: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class _Question:
+    method: str
+    args: tuple[Any, ...]
+    token: object
+    deadline: float
+
+
+@dataclass(slots=True)
+class _Breaker:
+    """Counts failures in a row and says when the next try is due."""
+
+    failures: int = 0
+    reason: str = ""
+    retry_at: float = 0.0
+
+    def fail(self, reason: str, now: float) -> None:
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures, 10))
+        self.failures, self.reason, self.retry_at = self.failures + 1, reason, now + pause
+
+    def succeed(self) -> None:
+        self.failures, self.reason = 0, ""
+
+
+class _Mailbox:
+    """What the two threads share: work and questions in, events and answers out. All locking is here.
+
+    The lock is held for a few instructions only, never during a call into an executor.
+    """
+
+    def __init__(self, figures: _Figures, wake_scheduler: Callable[[], None]) -> None:
+        # Reentrant: a signal handler may post while the main thread that it interrupted holds the lock.
+        self._lock = threading.RLock()
+        self._wake_scheduler = wake_scheduler
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._signalled = self._closed = False
+        self._figures = figures
+        self._unseen = 0
+        self._questions: set[_Question] = set()
+        self._outbox: list[Delivery] = []
+        self._commands: deque[TaskInstanceRef | _Question] = deque()
+        self.arrivals: dict[TaskInstanceKey, Workload] = {}
+        self.heartbeat_wanted = False
+
+    # -- the scheduler's side
+
+    def post(self, *, heartbeat: bool = False) -> None:
+        """Wake the lane, with or without the wish for a heartbeat."""
+        with self._lock:
+            self.heartbeat_wanted |= heartbeat
+            if not self._signalled and not self._closed:
+                self._signalled = True
+                os.eventfd_write(self._wake_fd, 1)
+
+    def post_work(self, workloads: Iterable[Workload]) -> None:
+        with self._lock:
+            before = len(self.arrivals)
+            for workload in workloads:
+                self.arrivals.setdefault(workload.key, workload)
+            self._unseen += len(self.arrivals) - before
+            self.post()
+
+    def post_revoke(self, ref: TaskInstanceRef) -> bool:
+        with self._lock:
+            unsent = self.arrivals.pop(ref.key, None) is not None
+            self._unseen -= unsent
+            self._commands.append(ref)
+            self.post()
+            return unsent
+
+    def post_question(self, question: _Question) -> None:
+        with self._lock:
+            self._questions.add(question)
+            self._commands.append(question)
+            self.post()
+
+    def take(self, now: float) -> tuple[list[Delivery], list[_Question]]:
+        """What came, and the questions that are overdue; an answer to one of those will be dropped."""
+        with self._lock:
+            taken, self._outbox = self._outbox, []
+            overdue = [question for question in self._questions if now > question.deadline]
+            self._questions.difference_update(overdue)
+            return taken, overdue
+
+    def figures(self) -> _Figures:
+        """Those that the lane published last, with what it has not seen yet counted as queued."""
+        with self._lock:
+            figures, unseen = self._figures, self._unseen
+        open_slots = max(0, figures.open_slots - unseen)
+        return _Figures(figures.parallelism, open_slots, figures.queued + unseen, figures.running)
+
+    def refuse_work(self) -> None:
+        """Forget the work that has not been handed over."""
+        with self._lock:
+            self._unseen -= len(self.arrivals)
+            self.arrivals.clear()
+
+    # -- the lane's side
+
+    def wait(self, handles: Iterable[int], seconds: float) -> tuple[bool, list[int]]:
+        """Sleep until something is posted, a handle is ready or the time is over.
+
+        Returns whether a handle is ready, and the handles that are no open descriptors.
+        """
+        poll = select.poll()  # made anew: a descriptor may be closed and its number reused between two turns
+        poll.register(self._wake_fd, select.POLLIN)
+        for handle in handles:
+            poll.register(handle, select.POLLIN)
+        ready = dict(poll.poll(max(0.0, seconds) * 1000))
+        if ready.pop(self._wake_fd, 0):
+            with self._lock:
+                os.eventfd_read(self._wake_fd)
+                self._signalled = False
+        return bool(ready), [handle for handle, flags in ready.items() if flags & select.POLLNVAL]
+
+    def next_command(self) -> TaskInstanceRef | _Question | None:
+        with self._lock:
+            return self._commands.popleft() if self._commands else None
+
+    def fetch_work(self) -> list[Workload]:
+        with self._lock:
+            arrivals, self.arrivals = self.arrivals, {}
+        return list(arrivals.values())
+
+    def is_open(self, question: _Question, now: float) -> bool:
+        return question in self._questions and now <= question.deadline
+
+    def answer(self, question: _Question, answer: CallAnswer, now: float) -> bool:
+        """Deliver, unless the question has been given up meanwhile; return whether."""
+        with self._lock:
+            if not self.is_open(question, now):
+                return False
+            self._questions.remove(question)
+        self.deliver([answer])
+        return True
+
+    def deliver(self, things: Iterable[Delivery]) -> None:
+        with self._lock:
+            was_empty = not self._outbox
+            self._outbox.extend(things)
+        if was_empty:
+            self._wake_scheduler()
+
+    def publish(self, figures: _Figures | None, handed: int) -> None:
+        """New figures, if there are any, that include ``handed`` workloads; slots that opened wake the scheduler."""
+        with self._lock:
+            old, self._figures = self._figures, figures or self._figures
+            self._unseen -= handed
+            opened = self._figures.open_slots > old.open_slots and not self._outbox
+        if opened:
+            self._wake_scheduler()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            os.close(self._wake_fd)
+
+
+class Lane:
+    """One executor, its thread, and what goes in and out. Public methods are for the scheduler's thread; none blocks.
+
+    :param create: makes the executor, in the lane's thread; it is handed :meth:`request_heartbeat` as ``wake``.
+    :param wake_scheduler: called in the lane's thread when :meth:`take` or :meth:`status` has something new. Must be
+        cheap and thread-safe, and must not raise.
+    :param heartbeat_sec: longest time between two heartbeats of a healthy executor.
+    :param call_deadline: seconds after which a call in progress makes the lane unavailable, and a :meth:`call` without
+        an answer is given up.
+    :param parallelism: shown until the executor is made.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        class_name: str,
+        create: Callable[[Callable[[], None]], BaseExecutor],
+        wake_scheduler: Callable[[], None],
+        heartbeat_sec: float = 5.0,
+        call_deadline: float = 10.0,
+        parallelism: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.class_name = class_name
+        self._create = create
+        self._wake_scheduler = wake_scheduler
+        self._heartbeat_sec = heartbeat_sec
+        self._call_deadline = call_deadline
+        self._clock = clock
+        self._mail = _Mailbox(_Figures(parallelism), wake_scheduler)
+        self._breaker = _Breaker()
+        self._busy: tuple[str, float] | None = None
+        self._last_heartbeat: int | None = None
+        self._ending: tuple[str, float] | None = None
+        self._ended = ""
+        self._made: BaseExecutor | None = None
+        self._executor: BaseExecutor | None = None
+        self._next_heartbeat = 0.0
+        self._announced: tuple[Health, str] | None = None
+        self._thread = threading.Thread(target=self._run, name=f"lane-{name}", daemon=True)
+
+    # -- the scheduler's side --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread; it makes and starts the executor. Once."""
+        self._thread.start()
+
+    def dispatch(self, *workloads: Workload) -> None:
+        """Hand over work, in order; several at once cost one wake-up. A sick lane keeps it until it has recovered.
+
+        A lane that ends takes nothing: the attempt stays QUEUED in the DB, and whoever comes next dispatches it.
+        """
+        if self._ending is None:
+            self._mail.post_work(workloads)
+
+    def request_heartbeat(self) -> None:
+        """Ask for a heartbeat soon; requests coalesce. Thread-safe, from any thread."""
+        self._mail.post(heartbeat=True)
+
+    def revoke(self, ref: TaskInstanceRef) -> bool:
+        """Have the executor forget the attempt and stop it.
+
+        Returns whether the attempt had not left the lane's hands: then nothing of it runs or ever will.
+        """
+        return self._mail.post_revoke(ref)
+
+    def call(self, method_name: str, *args: Any, token: object, deadline: float | None = None) -> None:
+        """Ask the executor ``method_name(*args)``; :meth:`take` brings the :class:`CallAnswer` with ``token``.
+
+        After ``deadline`` seconds (default ``call_deadline``), waiting included, the answer is an error, and what the
+        executor says later is dropped. A question whose deadline passes before the executor is free is never put.
+        """
+        limit = self._call_deadline if deadline is None else deadline
+        self._mail.post_question(_Question(method_name, args, token, self._clock() + limit))
+
+    def take(self) -> list[Delivery]:
+        """Everything that came since the last time, oldest first; overdue questions are answered here."""
+        taken, overdue = self._mail.take(self._clock())
+        if overdue:
+            why = self._health()[1] or "the executor is busy"
+            taken += [CallAnswer(q.token, error=f"no answer to {q.method} in time: {why}") for q in overdue]
+        return taken
+
+    def status(self) -> LaneStatus:
+        """How the lane is; true also while its thread is stuck. Cheap enough for every loop."""
+        health, reason = self._health()
+        figures = self._mail.figures()
+        return LaneStatus(
+            name=self.name,
+            class_name=self.class_name,
+            health=health,
+            reason=reason,
+            parallelism=figures.parallelism,
+            open_slots=figures.open_slots,
+            queued=figures.queued,
+            running=figures.running,
+            last_heartbeat=self._last_heartbeat,
+        )
+
+    def end(self, timeout: float) -> None:
+        """Take nothing new; heartbeat until nothing is queued or running, then ``executor.end()``; the thread ends.
+
+        After ``timeout`` seconds ``executor.terminate()`` takes its place. Follow with :meth:`join`, and :meth:`take`
+        what is reported meanwhile.
+        """
+        self._finish("end", self._clock() + timeout)
+
+    def terminate(self) -> None:
+        """``executor.terminate()`` as soon as the executor is free; then the thread ends. Idempotent."""
+        self._finish("terminate", 0.0)
+
+    def detach(self) -> None:
+        """End the thread and leave what runs alone: remote attempts go on, and are adopted later."""
+        self._finish("detach", 0.0)
+
+    def join(self, timeout: float) -> bool:
+        """Block until the thread has ended, at most ``timeout`` seconds; false where it is stuck in the executor."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _finish(self, how: str, deadline: float) -> None:
+        self._ending = (how, deadline)
+        self._mail.refuse_work()
+        self._mail.post(heartbeat=True)
+
+    def _health(self) -> tuple[Health, str]:
+        if self._ended:
+            return Health.UNAVAILABLE, self._ended
+        busy, failures, reason = self._busy, self._breaker.failures, self._breaker.reason
+        if busy and (seconds := self._clock() - busy[1]) > self._call_deadline:
+            return Health.UNAVAILABLE, f"{busy[0]} has not returned for {seconds:.0f} s"
+        if self._ending:
+            return Health.DRAINING, "shutting down"
+        if self._executor is None:
+            return Health.UNAVAILABLE, reason or "starting"
+        if failures:
+            return (Health.DEGRADED if failures < UNAVAILABLE_AFTER else Health.UNAVAILABLE), reason
+        return Health.HEALTHY, ""
+
+    # -- the lane's side -------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """The endless loop; its body is :meth:`_turn`."""
+        ended = "the lane's thread has died; restart the scheduler"
+        try:
+            ready = False
+            while self._turn(ready):
+                ready = self._wait()
+            ended = "ended"
+        except BaseException:
+            logger.critical("executor %s: %s", self.name, ended, exc_info=True)
+        self._ended = ended
+        self._mail.close()
+        self._wake_scheduler()
+
+    def _turn(self, ready: bool) -> bool:
+        """Do what is due; return whether the lane goes on."""
+        if self._ending and self._is_over(*self._ending):
+            self._say_goodbye(self._ending[0])
+            return False
+        if self._executor is None:
+            self._open()
+        else:
+            self._obey(self._executor)
+            handed = self._hand_over(self._executor)
+            if self._heartbeat_is_due(ready or handed > 0):
+                self._beat(self._executor)
+            self._settle(self._executor, handed)
+        if self._announced != (health := self._health()):
+            self._announced = health
+            self._wake_scheduler()
+        return True
+
+    def _wait(self) -> bool:
+        """Sleep until there is something to do; return whether a handle of the executor is ready."""
+        executor, handles = self._executor, None
+        # Not while the breaker is open: a handle that nobody reads stays ready.
+        if executor is not None and not self._breaker.failures:
+            handles, reason = self._ask("poll_handles", lambda: set(executor.poll_handles()))
+            self._fail_if(reason)
+        ready, closed = self._mail.wait(handles or (), self._next_turn() - self._clock())
+        if closed:
+            self._fail_if(f"poll_handles() names {closed[0]}, which is no open descriptor")
+        return ready
+
+    def _next_turn(self) -> float:
+        if self._ending and self._is_over(*self._ending):
+            return 0.0
+        if self._breaker.failures:
+            due = self._breaker.retry_at
+        elif self._mail.arrivals:
+            return 0.0  # kept while the breaker was open
+        else:
+            due = self._next_heartbeat
+        return min(due, self._ending[1]) if self._ending else due
+
+    def _open(self) -> None:
+        """Make and start the executor. One that was made is only started again."""
+        if self._ending or self._clock() < self._breaker.retry_at:
+            return
+        reason = None
+        if self._made is None:
+            self._made, reason = self._ask("constructor", self._create, self.request_heartbeat)
+        if self._made is not None:
+            _, reason = self._ask("start", self._made.start)
+        if reason:
+            self._fail_if(reason)
+            return
+        self._recovered()
+        self._executor = self._made
+        self._next_heartbeat = self._clock()
+
+    def _obey(self, executor: BaseExecutor) -> None:
+        """Revoke and answer, also while the breaker is open."""
+        while command := self._mail.next_command():
+            if isinstance(command, TaskInstanceRef):
+                self._ask("revoke_task", executor.revoke_task, command)
+            elif self._mail.is_open(command, self._clock()):
+                self._answer(executor, command)
+
+    def _answer(self, executor: BaseExecutor, question: _Question) -> None:
+        value, reason = self._ask(question.method, lambda: getattr(executor, question.method)(*question.args))
+        if not self._mail.answer(question, CallAnswer(question.token, value, reason), self._clock()):
+            logger.warning("executor %s: a late answer to %s is dropped", self.name, question.method)
+
+    def _hand_over(self, executor: BaseExecutor) -> int:
+        """Pass on what was dispatched, and return how many. Work that the executor refuses has failed, alone."""
+        if self._breaker.failures:
+            return 0
+        workloads = self._mail.fetch_work()
+        for workload in workloads:
+            _, reason = self._ask("queue_workload", executor.queue_workload, workload)
+            if reason:
+                self._mail.deliver([Failed(workload.key, reason)])
+        return len(workloads)
+
+    def _heartbeat_is_due(self, wanted: bool) -> bool:
+        now = self._clock()
+        if self._breaker.failures:
+            return now >= self._breaker.retry_at
+        return wanted or self._mail.heartbeat_wanted or now >= self._next_heartbeat
+
+    def _beat(self, executor: BaseExecutor) -> None:
+        self._mail.heartbeat_wanted = False
+        began = self._clock()
+        _, reason = self._ask("heartbeat", executor.heartbeat)
+        now = self._clock()
+        executor.context.stats.timing(f"scheduler.executor_heartbeat_duration.{self.name}", now - began)
+        if reason:
+            self._fail_if(reason)
+            return
+        self._last_heartbeat = wall.now()
+        self._next_heartbeat = now + (min(DRAIN_SEC, self._heartbeat_sec) if self._ending else self._heartbeat_sec)
+        self._recovered()
+
+    def _settle(self, executor: BaseExecutor, handed: int) -> None:
+        """Collect events and figures, also after a heartbeat that raised: what it saw before is worth as much."""
+        found, reason = self._ask("get_event_buffer", lambda: list(executor.get_event_buffer()))
+        figures = None
+        if not reason:
+            self._deliver_events(found)
+            figures, reason = self._ask("slots_available", _figures, executor)
+        self._mail.publish(figures, handed)
+        if found and figures and figures.queued:
+            self.request_heartbeat()  # what ended has made room only now that its event is taken
+        self._fail_if(reason)
+
+    def _deliver_events(self, found: list[Any]) -> None:
+        events = [thing for thing in found if _is_event(thing)]
+        if len(events) < len(found):
+            kinds = ", ".join(sorted({type(thing).__name__ for thing in found if not _is_event(thing)}))
+            lost = len(found) - len(events)
+            logger.error("executor %s: %d entries of its event buffer are no events: %s", self.name, lost, kinds)
+        if events:
+            self._mail.deliver(events)
+
+    def _ask(self, what: str, function: Callable[..., Any], *args: Any) -> tuple[Any, str | None]:
+        """The only way into the executor: ``(value, None)``, or ``(None, reason)`` where it raised anything at all.
+
+        :meth:`status` sees for how long the call has been going on.
+        """
+        self._busy = (what, self._clock())
+        try:
+            return function(*args), None
+        except BaseException as error:
+            reason = _told(what, error)
+            if reason != self._breaker.reason:
+                logger.exception("executor %s: %s", self.name, reason)
+            return None, reason
+        finally:
+            self._busy = None
+
+    def _fail_if(self, reason: str | None) -> None:
+        if reason:
+            self._breaker.fail(reason, self._clock())
+
+    def _recovered(self) -> None:
+        if self._breaker.failures:
+            logger.info("executor %s: works again after %d failures", self.name, self._breaker.failures)
+            self._breaker.succeed()
+
+    def _is_over(self, how: str, deadline: float) -> bool:
+        executor = self._executor
+        if how != "end" or executor is None or self._clock() >= deadline:
+            return True
+        return not executor.queued_tasks and not executor.running
+
+    def _say_goodbye(self, how: str) -> None:
+        """Let the executor close, and take its last events."""
+        executor = self._executor or self._made
+        if executor is None or how == "detach":
+            return
+        drained = executor is self._executor and not executor.queued_tasks and not executor.running
+        if how == "end" and drained:
+            self._ask("end", executor.end)
+        else:
+            self._ask("terminate", executor.terminate)
+        self._settle(executor, 0)
+
+
+def _figures(executor: BaseExecutor) -> _Figures:
+    open_slots, queued, running = executor.slots_available, len(executor.queued_tasks), len(executor.running)
+    return _Figures(executor.parallelism, open_slots, queued, running)
+
+
+def _is_event(thing: Any) -> bool:
+    return isinstance(thing, _EVENTS) and isinstance(getattr(thing, "key", None), TaskInstanceKey)
+
+
+def _told(what: str, error: BaseException) -> str:
+    """One line; an exception whose text cannot be had still has a type."""
+    try:
+        text = " ".join(str(error).split())[:300]
+    except Exception:
+        text = "(its text cannot be had)"
+    return f"{what} raised {type(error).__name__}: {text}".removesuffix(": ")

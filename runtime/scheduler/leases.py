@@ -1,0 +1,124 @@
+"""Which scheduler may decide for which run.
+
+A run names its owner and an epoch that grows with each claim. The expiry stands once, in the owner's ``scheduler`` row
+(ADR 0002), and is judged by the database's clock. Whoever finds it expired *buries* that scheduler: marks it ended and
+takes its runs away, in one transaction that locks the row. The owner locks its row, too, in every transaction; so either
+it was buried before, and stops, or its changes are committed before it can be buried.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, select, text, update
+
+from runtime.core.clock import SECOND
+from runtime.core.clock import now as clock_now
+from runtime.core.ids import uuid7
+from runtime.db.schema import dag_run, scheduler
+from runtime.scheduler.processes import boot_id, start_time
+
+
+class LeaseLostError(Exception):
+    """This scheduler was declared dead: it must change nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One life of one scheduler process."""
+
+    id: str = field(default_factory=uuid7)
+    hostname: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    pid_started: int = field(default_factory=lambda: start_time(os.getpid()) or 0)
+    boot_id: str = field(default_factory=boot_id)
+
+
+def database_clock(connection: Connection) -> int:
+    """Microseconds by the database's clock; SQLite has none but this host's."""
+    if connection.dialect.name == "sqlite":
+        return clock_now()
+    seconds = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+    return int(seconds * SECOND)
+
+
+def register(connection: Connection, me: Identity, lease_seconds: float) -> None:
+    """Begin this scheduler's life."""
+    at = database_clock(connection)
+    connection.execute(
+        insert(scheduler).values(
+            id=me.id,
+            hostname=me.hostname,
+            pid=me.pid,
+            pid_started=me.pid_started,
+            boot_id=me.boot_id,
+            started_at=at,
+            heartbeat_at=at,
+            lease_expires_at=at + round(lease_seconds * SECOND),
+        )
+    )
+
+
+def hold(connection: Connection, me: Identity) -> None:
+    """Lock this scheduler's row for the transaction. Raises :class:`LeaseLostError` when it was buried."""
+    query = select(scheduler.c.ended_at).where(scheduler.c.id == me.id).with_for_update()
+    row = connection.execute(query).first()
+    if row is None or row.ended_at is not None:
+        raise LeaseLostError(f"scheduler {me.id} was declared dead by another one")
+
+
+def renew(connection: Connection, me: Identity, lease_seconds: float) -> None:
+    """Stay alive for another ``lease_seconds``; called by the loop only, so that a stuck loop lets go of its runs.
+
+    One that is late but was not buried may go on: nobody has taken anything from it.
+    """
+    at = database_clock(connection)
+    connection.execute(
+        update(scheduler)
+        .where(scheduler.c.id == me.id, scheduler.c.ended_at.is_(None))
+        .values(heartbeat_at=at, lease_expires_at=at + round(lease_seconds * SECOND))
+    )
+
+
+def end(connection: Connection, identifier: str) -> None:
+    """Mark a scheduler ended and take its runs away from it. Idempotent."""
+    at = database_clock(connection)
+    connection.execute(
+        update(scheduler).where(scheduler.c.id == identifier, scheduler.c.ended_at.is_(None)).values(ended_at=at)
+    )
+    connection.execute(update(dag_run).where(dag_run.c.lease_owner == identifier).values(lease_owner=None))
+
+
+def bury_dead(connection: Connection, me: Identity) -> list[str]:
+    """End the schedulers that are dead; return their ids.
+
+    One of this host is dead when its process is; one of another host, when its lease has expired.
+    """
+    at = database_clock(connection)
+    query = (
+        select(scheduler)
+        .where(scheduler.c.ended_at.is_(None), scheduler.c.id != me.id)
+        .order_by(scheduler.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    dead = [row.id for row in connection.execute(query) if _is_dead(row, me, at)]
+    for identifier in dead:
+        end(connection, identifier)
+    return dead
+
+
+def live_schedulers(connection: Connection) -> int:
+    """How many are alive now."""
+    at = database_clock(connection)
+    query = select(func.count()).where(scheduler.c.ended_at.is_(None), scheduler.c.lease_expires_at > at)
+    return int(connection.execute(query).scalar_one())
+
+
+def _is_dead(row: Row[Any], me: Identity, at: int) -> bool:
+    if row.hostname == me.hostname and row.boot_id == me.boot_id:
+        # A stopped process of this host is alive: its children may run on, and it will notice when it wakes up.
+        return bool(start_time(row.pid) != row.pid_started or row.lease_expires_at <= at - 60 * SECOND)
+    return bool(row.lease_expires_at <= at)

@@ -1,0 +1,394 @@
+"""The scheduler's loop: take what the lanes brought, do one step in one transaction, hand over what it decided."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, bindparam, update
+
+from executors.events import Accepted, Failed, Lost, Succeeded
+from executors.workload import TaskInstanceRef, Workload
+from runtime.core.clock import SECOND
+from runtime.core.clock import now as clock_now
+from runtime.core.states import IllegalTransitionError
+from runtime.db.engine import Database
+from runtime.db.schema import dag_run, task_attempt
+from runtime.db.transitions import GuardRefusedError
+from runtime.scheduler import leases
+from runtime.scheduler.creation import create_due_runs
+from runtime.scheduler.lanes import CallAnswer, Health, Lane, LaneStatus
+from runtime.scheduler.limits import NOT_NOW
+from runtime.scheduler.loading import claim, claimable_runs, drop_stray_inbox_rows, paused_dags, reload
+from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
+from runtime.scheduler.memory import Handed, Memory
+from runtime.scheduler.recovery import recover, take_answer
+from runtime.scheduler.runs import RunModel
+from runtime.scheduler.status import write_status
+from runtime.scheduler.step import Step
+from runtime.scheduler.timeouts import check_heartbeats, check_queued, fire_timers
+
+log = logging.getLogger(__name__)
+
+QUIET_CHECK = 0.02
+"""Seconds between two looks for processes of lost attempts."""
+STALL = 5.0
+"""A loop that took longer may have left reports unread: nobody is called silent for one full timeout after it."""
+CHORES = 10.0
+"""Seconds between two rounds of what nobody waits for: overdue attempts, stray rows, limits changed from outside."""
+_RACES = (GuardRefusedError, IllegalTransitionError)
+_EXTERNAL_ID = (
+    update(task_attempt).where(task_attempt.c.id == bindparam("b_id")).values(external_id=bindparam("v_external"))
+)
+Offers = dict[str, list[TaskInstanceRef]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """Seconds, and numbers per loop; see ``[scheduler]``. ``parallelism`` 0 = unlimited."""
+
+    parallelism: int = 32
+    idle_sleep: float = 1.0
+    job_heartbeat: float = 5.0
+    lease: float = 15.0
+    heartbeat_timeout: float = 60.0
+    queued_timeout: float = 600.0
+    runs_to_create: int = 10
+    runs_to_claim: int = 20
+
+
+@dataclass(slots=True)
+class Brought:
+    """What the lanes brought since the last step."""
+
+    final: list[Succeeded | Failed | Lost] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Schedule:
+    """When the next round of each periodic duty is due, in microseconds."""
+
+    look: int = 0
+    lease: int = 0
+    status: int = 0
+    chores: int = 0
+
+    def is_due(self, duty: str, at: int, seconds: float) -> bool:
+        """Whether ``duty`` is due; then its next round is ``seconds`` away."""
+        if at < getattr(self, duty):
+            return False
+        setattr(self, duty, at + round(seconds * SECOND))
+        return True
+
+
+class Scheduler:
+    """One scheduler process's loop. :meth:`step` is its body; :mod:`runtime.scheduler.main` drives it.
+
+    :param lanes: by executor name, in the order of ``[core] executor``; started by the caller.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        memory: Memory,
+        lanes: Mapping[str, Lane],
+        policy: LossPolicy,
+        options: LoopOptions,
+        *,
+        clock: Callable[[], int] = clock_now,
+    ) -> None:
+        self.database = database
+        self.memory = memory
+        self.lanes = lanes
+        self.policy = policy
+        self.options = options
+        self.dispatching = True
+        """False: claim and start nothing new, only see to what runs."""
+        self._clock = clock
+        self._schedule = Schedule()
+        self._again = False
+        self._alive_since = self._last_step = clock()
+        self._shown: dict[str, Health] = {}
+        self._brought = Brought()
+        """Of a step that was undone."""
+
+    def begin(self) -> None:
+        """Register this scheduler; bury dead ones, so that their runs can be claimed."""
+        with self.database.write() as connection:
+            leases.register(connection, self.memory.identity, self.options.lease)
+            leases.bury_dead(connection, self.memory.identity)
+
+    def finish(self) -> None:
+        """Give the runs back."""
+        with self.database.write() as connection:
+            leases.end(connection, self.memory.identity.id)
+
+    @property
+    def pause(self) -> float:
+        """Seconds until there is something to do by itself."""
+        if self._again:
+            return 0.0
+        seconds = self.options.idle_sleep
+        if self.memory.quiescing:
+            seconds = min(seconds, QUIET_CHECK)
+        due = self.memory.timers.next_due
+        return seconds if due is None else max(0.0, min(seconds, (due - self._clock()) / SECOND))
+
+    def step(self, *, hinted: bool = False) -> None:
+        """Do everything there is to do now. Raises :class:`~runtime.scheduler.leases.LeaseLostError`."""
+        at = self._clock()
+        if at - self._last_step > STALL * SECOND:
+            self._alive_since = at
+        self._last_step = at
+        brought, self._brought = self._take(self._brought), Brought()
+        look = self._schedule.is_due("look", at, self.options.idle_sleep) or hinted
+        self._again = False
+        try:
+            self._transact(at, lambda step: self._decide(step, brought, look))
+        except _RACES as error:
+            log.info("a step was undone, its runs are read again: %s", error)
+            self._brought = brought
+            self._again = True
+        except _Undone as undone:
+            self._isolate(at, undone, brought)
+
+    # -- the transaction -----------------------------------------------------------------------------------------
+
+    def _transact(self, at: int, decide: Callable[[Step], Offers]) -> None:
+        step: Step | None = None
+        try:
+            with self.database.write() as connection:
+                leases.hold(connection, self.memory.identity)
+                step = Step(self.memory, connection, at)
+                offers = decide(step)
+                step.write()
+        except Exception as error:
+            if step is None or isinstance(error, leases.LeaseLostError):
+                raise
+            self._undo(step)
+            if isinstance(error, _RACES):
+                raise
+            raise _Undone(list(step.touched)) from error
+        self._hand_over(step, offers)
+
+    def _decide(self, step: Step, brought: Brought, look: bool) -> Offers:
+        loaded = self._reload(step)
+        self._again = step.read_inbox()
+        self._record_accepted(step.connection, brought.accepted)
+        resolve(step, self.policy, brought.final)
+        self._free(step, brought)
+        settle_quiet(step, self.policy)
+        fire_timers(step)
+        if look:
+            loaded += self._look_around(step)
+        offers = recover(step, self.policy, loaded) if loaded else {}
+        step.dispatch(self._free_slots() if self.dispatching else {}, self._total_free())
+        step.finish_runs()
+        self._report_in(step)
+        return offers
+
+    def _look_around(self, step: Step) -> list[RunModel]:
+        connection, memory = step.connection, self.memory
+        self._refresh_pauses(connection)
+        if self._schedule.is_due("chores", step.at, CHORES):
+            self._do_chores(step)
+        if not self.dispatching:
+            return []
+        options = self.options
+        create_due_runs(connection, memory.graphs, limit=options.runs_to_create, at=step.at, actor=step.batch.actor)
+        rows = [row for row in claimable_runs(connection, options.runs_to_claim) if row.id not in memory.quarantined]
+        if len(rows) == options.runs_to_claim:
+            self._look_soon()
+        runs = []
+        for row in rows:
+            runs.append(claim(connection, row, memory.identity, memory.graphs, step.at))
+            step.adopt_run(runs[-1])
+        return runs
+
+    def _do_chores(self, step: Step) -> None:
+        leases.bury_dead(step.connection, self.memory.identity)
+        if step.at - self._alive_since >= self.options.heartbeat_timeout * SECOND:
+            check_heartbeats(step, self.policy, self.options.heartbeat_timeout)
+        check_queued(step, self.policy, self.options.queued_timeout)
+        drop_stray_inbox_rows(step.connection)
+        self.memory.ready.unpark_all()
+
+    def _refresh_pauses(self, connection: Connection) -> None:
+        paused = paused_dags(connection)
+        for dag_id in self.memory.paused - paused:
+            self.memory.ready.unpark_everything(("paused", dag_id))
+        self.memory.paused = paused
+
+    def _reload(self, step: Step) -> list[RunModel]:
+        runs = []
+        for identifier in sorted(self.memory.stale):
+            runs += self._reload_one(step, identifier)
+        return runs
+
+    def _reload_one(self, step: Step, identifier: int) -> list[RunModel]:
+        self.memory.stale.discard(identifier)
+        old = self.memory.runs.get(identifier)
+        if old is None:
+            return []
+        self.memory.drop(old)
+        self.memory.runs[identifier] = old
+        run = reload(step.connection, old)
+        step.adopt_run(run)
+        return [run]
+
+    def _free(self, step: Step, brought: Brought) -> None:
+        """The executor has let go of these attempts: their slots can be used in this very step."""
+        for fact in brought.final:
+            handed = self.memory.handed.pop(fact.key.attempt_id, None)
+            if handed is not None:
+                step.freed[fact.key.attempt_id] = handed
+
+    def _record_accepted(self, connection: Connection, accepted: Sequence[Accepted]) -> None:
+        rows = [{"b_id": e.key.attempt_id, "v_external": e.external_id} for e in accepted if e.external_id]
+        if rows:
+            connection.execute(_EXTERNAL_ID, rows)
+
+    def _report_in(self, step: Step) -> None:
+        options, me = self.options, self.memory.identity
+        if self._schedule.is_due("lease", step.at, min(options.job_heartbeat, options.lease / 3)):
+            leases.renew(step.connection, me, options.lease)
+        statuses = [lane.status() for lane in self.lanes.values()]
+        healths = {status.name: status.health for status in statuses}
+        if self._schedule.is_due("status", step.at, options.job_heartbeat) or healths != self._shown:
+            write_status(step.connection, me.id, statuses, default=next(iter(self.lanes)), at=step.at)
+            self._shown = healths
+
+    # -- after the commit, or instead of it ----------------------------------------------------------------------
+
+    def _hand_over(self, step: Step, offers: Offers) -> None:
+        memory = self.memory
+        for identifier in step.quieted:
+            memory.quiescing.pop(identifier, None)
+        for run in step.ended_runs:
+            memory.drop(run)
+        by_executor: dict[str, list[Workload]] = defaultdict(list)
+        for handed, workload in step.launches:
+            memory.handed[workload.key.attempt_id] = handed
+            by_executor[handed.executor].append(workload)
+        for executor, workloads in by_executor.items():
+            self.lanes[executor].dispatch(*workloads)
+        for attempt in step.revoked:
+            if attempt.row.executor in self.lanes:
+                memory.handed.pop(attempt.row.id, None)
+                self.lanes[attempt.row.executor].revoke(attempt.reference)
+        for executor, refs in offers.items():
+            self._offer(executor, refs)
+        if step.ended_runs:
+            # A place under max_active_runs is free.
+            self._look_soon()
+        self._again = self._again or bool(memory.stale)
+
+    def _offer(self, executor: str, refs: list[TaskInstanceRef]) -> None:
+        token = (executor, refs)
+        if executor in self.lanes:
+            self.lanes[executor].call("try_adopt_task_instances", refs, token=token)
+        else:
+            take_answer(self.memory, self.lanes, CallAnswer(token, error="the executor is no longer configured"))
+
+    def _undo(self, step: Step) -> None:
+        self.memory.handed.update(step.freed)
+        for identifier, run in step.touched.items():
+            if identifier in self.memory.runs and self._was_ours_before(step, run):
+                self.memory.stale.add(identifier)
+            else:
+                self.memory.drop(run)
+        self.memory.ready.unpark_everything(NOT_NOW)
+
+    def _was_ours_before(self, step: Step, run: RunModel) -> bool:
+        """Whether the lease was committed earlier: one that this step claimed is not ours after all."""
+        query = dag_run.select().where(dag_run.c.id == run.id)
+        with self.database.read() as connection:
+            row = connection.execute(query).first()
+        return row is not None and row.lease_owner == self.memory.identity.id and row.lease_epoch == run.epoch
+
+    def _isolate(self, at: int, undone: _Undone, brought: Brought) -> None:
+        """A step failed and nobody knows by which run: try each alone, and leave out the one that fails again."""
+        log.error("a step failed, its %d runs are tried one by one", len(undone.runs), exc_info=undone.__cause__)
+        if not undone.runs:
+            raise undone.__cause__ or undone
+        for identifier in undone.runs:
+            try:
+                self._transact(at, lambda step, run=identifier: self._decide_alone(step, run, brought))  # type: ignore[misc]
+            except _RACES:
+                self._again = True
+            except _Undone as again:
+                self._quarantine(identifier, again.__cause__)
+        for fact in brought.final:
+            self.memory.handed.pop(fact.key.attempt_id, None)
+
+    def _decide_alone(self, step: Step, identifier: int, brought: Brought) -> Offers:
+        loaded = self._reload_one(step, identifier)
+        handed = self.memory.handed
+        resolve(step, self.policy, [fact for fact in brought.final if _run_of(handed, fact) == identifier])
+        offers = recover(step, self.policy, loaded) if loaded else {}
+        for run in loaded:
+            step.dispatch(self._free_slots(), self._total_free(), only=run)
+        step.finish_runs()
+        self.memory.ready.unpark_everything(NOT_NOW)
+        return offers
+
+    def _quarantine(self, identifier: int, error: BaseException | None) -> None:
+        reason = f"quarantined until the scheduler restarts: {type(error).__name__}: {error}"
+        log.error("run %d is %s", identifier, reason)
+        run = self.memory.runs.get(identifier)
+        if run is not None:
+            self.memory.drop(run)
+        self.memory.quarantined.add(identifier)
+        with self.database.write() as connection:
+            connection.execute(update(dag_run).where(dag_run.c.id == identifier).values(reason=reason))
+
+    # -- executors -----------------------------------------------------------------------------------------------
+
+    def _take(self, brought: Brought) -> Brought:
+        for lane in self.lanes.values():
+            for thing in lane.take():
+                if isinstance(thing, CallAnswer):
+                    take_answer(self.memory, self.lanes, thing)
+                elif isinstance(thing, Succeeded | Failed | Lost):
+                    brought.final.append(thing)
+                elif isinstance(thing, Accepted):
+                    brought.accepted.append(thing)
+        return brought
+
+    def _free_slots(self) -> dict[str, int]:
+        occupied = self.memory.occupied()
+        free = {}
+        for name, lane in self.lanes.items():
+            status = lane.status()
+            free[name] = _room(status, occupied.get(name, 0))
+        return free
+
+    def _total_free(self) -> int:
+        limit = self.options.parallelism or 2**31
+        return max(0, limit - len(self.memory.handed))
+
+    def _look_soon(self) -> None:
+        self._schedule.look = 0
+        self._again = True
+
+
+class _Undone(Exception):
+    """A step's transaction was rolled back; ``runs`` are those that it touched."""
+
+    def __init__(self, runs: list[int]) -> None:
+        super().__init__(runs)
+        self.runs = runs
+
+
+def _run_of(handed: Mapping[str, Handed], fact: Succeeded | Failed | Lost) -> int | None:
+    holder = handed.get(fact.key.attempt_id)
+    return None if holder is None else holder.dag_run_id
+
+
+def _room(status: LaneStatus, occupied: int) -> int:
+    if status.health not in (Health.HEALTHY, Health.DEGRADED):
+        return 0
+    return (status.parallelism or 2**31) - occupied

@@ -1,0 +1,124 @@
+"""``hybrid scheduler``: the process around the loop, and how it stops."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import sys
+import time
+from types import FrameType
+
+from runtime.config import Settings
+from runtime.core.ids import uuid7
+from runtime.db.engine import Database, open_database
+from runtime.scheduler.assembly import Assembly, assemble, load_registry
+from runtime.scheduler.hints import HintSocket
+from runtime.scheduler.leases import LeaseLostError
+from runtime.scheduler.waking import Waker
+
+log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds. The default of 5 ms is how long a lane waits for the interpreter while the loop is busy."""
+KILL_SECONDS = 10.0
+"""For the workers to be gone after they were told to stop at once."""
+
+
+class Stop:
+    """Counts the signals: the first asks for an end with grace, the second for one without."""
+
+    def __init__(self, waker: Waker) -> None:
+        self.count = 0
+        self._waker = waker
+
+    def install(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        self._waker()
+
+
+def run_scheduler(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; 0, or 1 when another scheduler has declared this one dead.
+
+    Raises :class:`HybridError` or :class:`ExecutorConfigError` where it cannot begin.
+    """
+    registry = load_registry(settings)
+    database = open_database(settings)
+    waker = Waker(HintSocket(settings.home, uuid7()))
+    stop = Stop(waker)
+    stop.install()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    assembly = assemble(settings, database, registry, waker)
+    try:
+        return _run(assembly, stop, settings.scheduler.shutdown_grace)
+    finally:
+        _close(assembly, database)
+
+
+def _run(assembly: Assembly, stop: Stop, grace: float) -> int:
+    scheduler = assembly.scheduler
+    for lane in assembly.lanes.values():
+        lane.start()
+    scheduler.begin()
+    log.info("scheduler %s has begun; executors: %s", scheduler.memory.identity.id, ", ".join(assembly.lanes))
+    gc.freeze()
+    try:
+        hinted = True
+        while not stop.count:
+            scheduler.step(hinted=hinted)
+            hinted = assembly.waker.wait(scheduler.pause)
+        _shut_down(assembly, stop, grace)
+    except LeaseLostError as error:
+        log.critical("%s; its runs belong to others now, so it stops at once", error)
+        _kill_local(assembly)
+        return 1
+    return 0
+
+
+def _shut_down(assembly: Assembly, stop: Stop, grace: float) -> None:
+    """Dispatch nothing more; let local attempts finish for ``grace`` seconds, then stop them. Remote ones run on."""
+    scheduler = assembly.scheduler
+    scheduler.dispatching = False
+    deadline = time.monotonic() + grace
+    log.info("stopping; local attempts get %g s to finish", grace)
+    while _local_work(assembly) and stop.count == 1 and time.monotonic() < deadline:
+        scheduler.step()
+        assembly.waker.wait(min(0.5, max(0.05, scheduler.pause)))
+    left = _local_work(assembly)
+    if left:
+        log.warning("%d local attempts are stopped; they run again when a scheduler is back", left)
+    _kill_local(assembly)
+    for lane in assembly.remote_lanes:
+        lane.detach()
+    scheduler.step()
+    while scheduler.memory.quiescing and time.monotonic() < deadline + KILL_SECONDS:
+        assembly.waker.wait(scheduler.pause)
+        scheduler.step()
+    scheduler.finish()
+    log.info("scheduler %s has ended", scheduler.memory.identity.id)
+
+
+def _local_work(assembly: Assembly) -> int:
+    local = assembly.scheduler.policy.local
+    return sum(handed.executor in local for handed in assembly.scheduler.memory.handed.values())
+
+
+def _kill_local(assembly: Assembly) -> None:
+    for lane in assembly.local_lanes:
+        lane.terminate()
+    for lane in assembly.local_lanes:
+        if not lane.join(KILL_SECONDS):
+            log.error("executor %s is stuck and could not be ended", lane.name)
+
+
+def _close(assembly: Assembly, database: Database) -> None:
+    for lane in assembly.lanes.values():
+        lane.terminate()
+    for lane in assembly.lanes.values():
+        lane.join(1.0)
+    assembly.waker.close()
+    database.close()

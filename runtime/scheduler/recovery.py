@@ -1,0 +1,65 @@
+"""Attempts that a run brings along when it is loaded, and that no executor of this scheduler is known to hold.
+
+Local ones ended with their scheduler, as soon as nothing of them runs here any more. Remote ones are offered to their
+executor for adoption; one that was never started may be handed over once more, with the same id, without harm.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from executors.workload import TaskInstanceRef
+from runtime.core.states import ATTEMPT_ACTIVE, TASK_ACTIVE, AttemptState
+from runtime.scheduler.lanes import CallAnswer, Lane
+from runtime.scheduler.losses import LossPolicy, lose, watch_until_quiet
+from runtime.scheduler.memory import Handed, Memory
+from runtime.scheduler.runs import RunModel
+from runtime.scheduler.step import Step, make_workload
+from runtime.service.attempts import load_attempts
+
+GONE = "its scheduler ended"
+
+
+def recover(step: Step, policy: LossPolicy, runs: Sequence[RunModel]) -> dict[str, list[TaskInstanceRef]]:
+    """See to the orphans of ``runs``; return those to be offered for adoption, by executor, after the commit."""
+    orphans = {
+        instance.attempt_id: instance
+        for run in runs
+        for instance in run.instances.values()
+        if instance.state in TASK_ACTIVE
+        and instance.attempt_id is not None
+        and instance.attempt_id not in step.memory.handed
+        and instance.attempt_id not in step.memory.quiescing
+    }
+    offered: dict[str, list[TaskInstanceRef]] = defaultdict(list)
+    for identifier, attempt in load_attempts(step.connection, list(orphans)).items() if orphans else ():
+        if attempt.state not in ATTEMPT_ACTIVE:
+            continue
+        instance, executor = orphans[identifier], attempt.row.executor
+        here = attempt.row.hostname in (None, policy.hostname)
+        if executor in policy.local and attempt.state is AttemptState.QUEUED:
+            lose(step, policy, instance, attempt, GONE)
+        elif executor in policy.local and here:
+            watch_until_quiet(step.memory, attempt, GONE)
+        elif executor not in policy.local:
+            step.memory.handed[identifier] = Handed(executor, instance.run.id, instance.id)
+            offered[executor].append(attempt.reference)
+        # A local attempt of another host is lost when its heartbeats stop.
+    return offered
+
+
+def take_answer(memory: Memory, lanes: Mapping[str, Lane], answer: CallAnswer) -> None:
+    """An executor has said which attempts it could not adopt: hand over again what never started, forget the rest."""
+    executor, offered = cast("tuple[str, list[TaskInstanceRef]]", answer.token)
+    missing = {ref.key for ref in (answer.value if answer.error is None else offered)}
+    for ref in offered:
+        if ref.key not in missing:
+            continue
+        instance = memory.find(ref.key.attempt_id)
+        if instance is not None and not ref.started and executor in lanes:
+            lanes[executor].dispatch(make_workload(instance, ref.key.attempt_id))
+        else:
+            # Its supervisor may live and report; if it does not, the heartbeat timeout settles it. It takes no slot.
+            memory.handed.pop(ref.key.attempt_id, None)

@@ -1,0 +1,37 @@
+"""How this scheduler's executors are, written for everybody who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, delete, insert
+
+from runtime.core.clock import SECOND
+from runtime.db.schema import executor_status
+from runtime.scheduler.lanes import LaneStatus
+
+
+def write_status(
+    connection: Connection, scheduler_id: str, statuses: Iterable[LaneStatus], *, default: str, at: int
+) -> None:
+    """Replace this scheduler's rows."""
+    connection.execute(delete(executor_status).where(executor_status.c.scheduler_id == scheduler_id))
+    rows = [
+        {
+            "scheduler_id": scheduler_id,
+            "name": status.name,
+            "class_name": status.class_name,
+            "is_default": status.name == default,
+            "health": str(status.health),
+            "reason": status.reason or None,
+            "parallelism": status.parallelism,
+            "open_slots": status.open_slots,
+            "queued": status.queued,
+            "running": status.running,
+            "heartbeat_age": None if status.last_heartbeat is None else (at - status.last_heartbeat) / SECOND,
+            "updated_at": at,
+        }
+        for status in statuses
+    ]
+    if rows:
+        connection.execute(insert(executor_status), rows)

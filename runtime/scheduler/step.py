@@ -1,0 +1,251 @@
+"""One step of the scheduler: everything that it reads, decides and writes in one transaction.
+
+The model in memory moves along with the decisions. When the transaction fails, the runs that the step touched are
+dropped and read again; what a step wants to hand to executors leaves it only after the commit.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from executors.workload import CodeReference, TaskInstanceKey, Workload
+from runtime.core.clock import SECOND
+from runtime.core.ids import uuid7
+from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, RunState, TaskState
+from runtime.db.schema import dag_run, run_inbox, task_instance
+from runtime.db.transitions import Batch, GuardRefusedError, NewAttempt, Subject, record_run_event
+from runtime.scheduler.limits import Limits, read_pools
+from runtime.scheduler.memory import Handed, Memory
+from runtime.scheduler.ready import Entry
+from runtime.scheduler.runs import Consequences, Instance, RunModel
+from runtime.service.attempts import Attempt
+
+INBOX_ROWS = 5_000
+"""Read at most so many at once, so that a step stays short whatever has piled up."""
+
+_INBOX = (
+    select(
+        run_inbox.c.id,
+        run_inbox.c.dag_run_id,
+        run_inbox.c.kind,
+        run_inbox.c.attempt_id,
+        task_instance.c.id.label("ti_id"),
+        task_instance.c.state,
+        task_instance.c.retry_at,
+    )
+    .join(task_instance, task_instance.c.id == run_inbox.c.task_instance_id)
+    .join(dag_run, dag_run.c.id == run_inbox.c.dag_run_id)
+    .where(dag_run.c.lease_owner == bindparam("b_owner"))
+    .order_by(run_inbox.c.id)
+    .limit(INBOX_ROWS)
+)
+_END_RUN = (
+    update(dag_run)
+    .where(
+        dag_run.c.id == bindparam("b_id"),
+        dag_run.c.lease_owner == bindparam("b_owner"),
+        dag_run.c.lease_epoch == bindparam("b_epoch"),
+        dag_run.c.state == RunState.RUNNING,
+    )
+    .values(state=bindparam("v_state"), end_date=bindparam("v_at"), reason=bindparam("v_reason"), lease_owner=None)
+)
+
+
+@dataclass(slots=True)
+class Step:
+    """The work of one transaction. ``at`` is its moment."""
+
+    memory: Memory
+    connection: Connection
+    at: int
+    batch: Batch = field(init=False)
+    touched: dict[int, RunModel] = field(default_factory=dict)
+    fresh: dict[str, Subject] = field(default_factory=dict)
+    """Instances that became ready in this step, as the DB still has them."""
+    launches: list[tuple[Handed, Workload]] = field(default_factory=list)
+    """To be handed over after the commit."""
+    revoked: list[Attempt] = field(default_factory=list)
+    """To be stopped after the commit."""
+    ended_runs: list[RunModel] = field(default_factory=list)
+    applied: list[int] = field(default_factory=list)
+    freed: dict[str, Handed] = field(default_factory=dict)
+    """Attempts that their executors have let go of, by id."""
+    quieted: list[str] = field(default_factory=list)
+    """Lost attempts whose consequences this step has written."""
+    released: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.batch = Batch(self.at, f"scheduler {self.memory.identity.id}")
+
+    # -- what happened -------------------------------------------------------------------------------------------
+
+    def adopt_run(self, run: RunModel) -> None:
+        """Take a run just claimed or read again into memory, and see what may run."""
+        self.memory.runs[run.id] = run
+        self.touch(run)
+        consequences = run.settle()
+        for instance in run.instances.values():
+            if instance.state is TaskState.SCHEDULED:
+                self.memory.enqueue(instance)
+            elif instance.state is TaskState.UP_FOR_RETRY:
+                self.memory.timers.add(instance.retry_at or self.at, "retry", instance)
+        self.follow(consequences)
+        if run.graph.spec.dagrun_timeout is not None:
+            self.memory.timers.add(run.started_at + round(run.graph.spec.dagrun_timeout * SECOND), "run timeout", run)
+
+    def read_inbox(self) -> bool:
+        """Apply the reports of this scheduler's runs; return whether more may be waiting."""
+        rows = self.connection.execute(_INBOX, {"b_owner": self.memory.identity.id}).all()
+        for row in rows:
+            self.applied.append(row.id)
+            run = self.memory.runs.get(row.dag_run_id)
+            if run is None or run.id in self.memory.stale:
+                continue
+            self.touch(run)
+            instance = run.instances.get(row.ti_id)
+            if row.kind != "ended" or instance is None:
+                # Cleared, or changed by hand: the model cannot know what else changed with it.
+                self.memory.stale.add(run.id)
+            elif instance.attempt_id == row.attempt_id and instance.state in TASK_ACTIVE:
+                self.apply_state(instance, TaskState(row.state), row.retry_at)
+        return len(rows) == INBOX_ROWS
+
+    def apply_state(self, instance: Instance, state: TaskState, retry_at: int | None) -> None:
+        """The DB says that the instance's attempt has ended, and that the instance is in ``state`` now."""
+        self.release(instance)
+        if state in TASK_FINISHED:
+            self.follow(instance.run.end(instance, state))
+        elif state is TaskState.UP_FOR_RETRY:
+            instance.run.move(instance, state)
+            self.memory.timers.add(retry_at or self.at, "retry", instance)
+        else:
+            self.memory.stale.add(instance.run.id)
+
+    def follow(self, consequences: Consequences) -> None:
+        """Write the ends that need no executor, and let what may run wait for a slot."""
+        for subject, state in consequences.ended:
+            self.batch.end(subject, state)
+        for instance in consequences.ready:
+            self.make_ready(instance)
+
+    def make_ready(self, instance: Instance) -> None:
+        """It may run now. Its state in the DB changes when the step ends: to *queued* if it finds a slot at once."""
+        self.touch(instance.run)
+        self.fresh[instance.id] = instance.subject
+        instance.run.move(instance, TaskState.SCHEDULED)
+        instance.attempt_id = None
+        instance.scheduled_at = self.at
+        self.memory.enqueue(instance)
+
+    def end_instance(self, instance: Instance, subject: Subject, state: TaskState, reason: str) -> None:
+        """End an instance by the scheduler's own decision."""
+        self.touch(instance.run)
+        self.batch.end(subject, state, reason=reason)
+        self.follow(instance.run.end(instance, state))
+
+    def take_subject(self, instance: Instance) -> Subject:
+        """What a transition of ``instance`` is guarded by; the step's end no longer writes that it is *scheduled*."""
+        fresh = self.fresh.pop(instance.id, None)
+        return instance.subject if fresh is None else fresh
+
+    def touch(self, run: RunModel) -> None:
+        self.touched[run.id] = run
+
+    def release(self, instance: Instance) -> None:
+        """Its attempt no longer counts against the limits: those that these held may be looked at again."""
+        self.released["pool", instance.node.spec.pool] += instance.node.spec.pool_slots
+        self.released["run", str(instance.run.id)] += 1
+
+    # -- what to do ----------------------------------------------------------------------------------------------
+
+    def dispatch(self, free: dict[str, int], total: int, only: RunModel | None = None) -> None:
+        """Commit attempts for as many waiting instances as there are slots, and keep the rest waiting.
+
+        ``only``: leave every other run's instances where they are.
+        """
+        for limit, count in self.released.items():
+            self.memory.ready.unpark(limit, count)
+        if total > 0 and self.memory.ready:
+            limits = Limits(read_pools(self.connection), self.memory.paused, only)
+            for entry in self.memory.ready.choose(free, total, limits.blocked_by):
+                self._queue(entry)
+        for identifier, subject in self.fresh.items():
+            self.batch.schedule(subject, reason=self.memory.held.get(identifier))
+
+    def finish_runs(self) -> None:
+        """End the touched runs that have nothing left to do."""
+        for run in self.touched.values():
+            outcome = run.outcome
+            if outcome is not None and run.id in self.memory.runs and run.id not in self.memory.stale:
+                self.end_run(run, outcome)
+
+    def end_run(self, run: RunModel, outcome: RunState, reason: str | None = None) -> None:
+        """Write the run's end and let go of it. Raises :class:`GuardRefusedError` where the lease is not ours."""
+        owner = self.memory.identity.id
+        parameters = {"b_id": run.id, "b_owner": owner, "b_epoch": run.epoch}
+        values = {"v_state": outcome, "v_at": self.at, "v_reason": reason}
+        if self.connection.execute(_END_RUN, parameters | values).rowcount != 1:
+            raise GuardRefusedError(f"run {run.run_id} is no longer this scheduler's to end")
+        record_run_event(
+            self.connection,
+            at=self.at,
+            dag_run_id=run.id,
+            old=RunState.RUNNING,
+            new=outcome,
+            actor=self.batch.actor,
+            reason=reason,
+        )
+        self.ended_runs.append(run)
+
+    def write(self) -> None:
+        """Write all of it, and forget the inbox rows whose consequences it holds."""
+        if self.batch:
+            self.batch.write(self.connection)
+        if self.applied:
+            self.connection.execute(
+                delete(run_inbox).where(run_inbox.c.id == bindparam("b_id")), [{"b_id": i} for i in self.applied]
+            )
+
+    def _queue(self, entry: Entry) -> None:
+        instance = entry.instance
+        graph = instance.run.graph
+        self.touch(instance.run)
+        subject = self.take_subject(instance)
+        same_try = instance.attempt_id is not None
+        attempt = NewAttempt(
+            id=uuid7(),
+            try_number=instance.try_number if same_try else instance.try_number + 1,
+            dispatch_number=instance.dispatch_number + 1 if same_try else 1,
+            executor=instance.executor,
+            executor_reason=instance.reason or "",
+            scheduler_id=self.memory.identity.id,
+            version_id=graph.version_id,
+        )
+        self.batch.queue(subject, attempt, scheduled_at=instance.scheduled_at)
+        instance.run.move(instance, TaskState.QUEUED)
+        instance.attempt_id = attempt.id
+        instance.try_number, instance.dispatch_number = attempt.try_number, attempt.dispatch_number
+        self.memory.held.pop(instance.id, None)
+        handed = Handed(instance.executor, instance.run.id, instance.id)
+        self.launches.append((handed, make_workload(instance, attempt.id)))
+
+
+def make_workload(instance: Instance, attempt_id: str) -> Workload:
+    """What an executor is handed for the instance's current try."""
+    spec, graph = instance.node.spec, instance.run.graph
+    key = TaskInstanceKey(
+        graph.dag_id, spec.task_id, instance.run.run_id, instance.try_number, instance.map_index, attempt_id
+    )
+    return Workload(
+        key=key,
+        command=("hybrid", "tasks", "run", attempt_id),
+        code=CodeReference(graph.rel_path, graph.file_hash),
+        queue=spec.queue,
+        priority_weight=spec.priority_weight,
+        pool_slots=spec.pool_slots,
+        executor_config=spec.executor_config,
+        env={"HYBRID_ATTEMPT_ID": attempt_id},
+    )

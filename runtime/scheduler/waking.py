@@ -1,0 +1,34 @@
+"""What ends the scheduler's wait: other threads of the process, hints from other processes, and time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+
+from runtime.scheduler.hints import HintSocket
+
+
+class Waker:
+    """Lets any thread, and a signal handler, end the scheduler's wait."""
+
+    def __init__(self, hints: HintSocket | None = None) -> None:
+        self._hints = hints
+        self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def __call__(self) -> None:
+        os.eventfd_write(self._descriptor, 1)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait at most ``seconds``; return whether a hint came."""
+        handles = [self._descriptor] if self._hints is None else [self._descriptor, self._hints.fileno()]
+        ready = select.select(handles, [], [], max(0.0, seconds))[0]
+        if self._descriptor in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._descriptor)
+        return self._hints is not None and len(ready) > 0 and self._hints.fileno() in ready and self._hints.drain()
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+        if self._hints is not None:
+            self._hints.close()

@@ -1,0 +1,24 @@
+"""What a worker process is told of the settings: plain text, no secrets, no database URL."""
+
+from __future__ import annotations
+
+import msgspec
+
+from runtime.config import Settings
+from runtime.config.defaults import task_defaults
+
+
+def worker_config(settings: Settings) -> dict[str, str]:
+    """The mapping that :func:`runtime.worker.settings.read_settings` understands."""
+    core = settings.core
+    return {
+        "dags_folder": str(core.dags_folder),
+        "base_log_folder": str(settings.logging.base_log_folder),
+        "heartbeat_sec": str(settings.scheduler.task_heartbeat_sec),
+        "heartbeat_timeout": str(settings.scheduler.task_instance_heartbeat_timeout),
+        "killed_task_cleanup_time": str(core.killed_task_cleanup_time),
+        "import_timeout": str(core.dagbag_import_timeout),
+        "on_version_mismatch": core.on_version_mismatch,
+        "log_level": settings.logging.logging_level,
+        "defaults": msgspec.json.encode(task_defaults(settings)).decode(),
+    }

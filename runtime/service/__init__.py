@@ -1,0 +1,1 @@
+"""The task service: what worker processes may ask for and report. One service; a pipe and HTTP carry to it."""

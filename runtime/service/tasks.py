@@ -1,0 +1,141 @@
+"""The service itself: a batch of requests in, their answers out, one transaction for all of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+from sqlalchemy import Connection, bindparam, update
+
+from runtime.core.clock import now as clock_now
+from runtime.core.messages import (
+    Done,
+    Finish,
+    Heartbeat,
+    HeartbeatReply,
+    Reply,
+    Request,
+    Start,
+    XComPull,
+    XComPush,
+    XComValues,
+    decode_request,
+    encode,
+)
+from runtime.db.engine import Database
+from runtime.db.schema import task_attempt
+from runtime.db.transitions import Batch
+from runtime.service import xcoms
+from runtime.service.attempts import Attempt, judge_finish, judge_running, judge_start, load_attempts
+
+log = logging.getLogger(__name__)
+_HEARTBEAT = (
+    update(task_attempt)
+    .where(task_attempt.c.id == bindparam("b_id"), task_attempt.c.state == "running")
+    .values(heartbeat_at=bindparam("v_at"))
+)
+
+
+class TaskService:
+    """Answers workers. Thread-safe as far as the database is.
+
+    :param on_report: called after a commit that gave a run's owner something to apply; must not block.
+    :param clock: microseconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        on_report: Callable[[], None] = lambda: None,
+        clock: Callable[[], int] = clock_now,
+    ) -> None:
+        self._database = database
+        self._on_report = on_report
+        self._clock = clock
+
+    def __call__(self, requests: Sequence[bytes]) -> list[bytes]:
+        """Answer each request, in order. One that is no request gets a :class:`Done` that says so.
+
+        Raises what the database raises; then nothing was changed, and the batch may be sent again.
+        """
+        decoded = [_decode(data) for data in requests]
+        with self._database.write() as connection:
+            transaction = _Transaction(connection, self._clock(), decoded)
+            replies = [transaction.answer(request) for request in decoded]
+            transaction.commit()
+        if transaction.batch.inbox:
+            self._on_report()
+        return [encode(reply) for reply in replies]
+
+
+class _Transaction:
+    def __init__(self, connection: Connection, at: int, requests: Sequence[Request | None]) -> None:
+        self.batch = Batch(at, "worker")
+        self._connection = connection
+        self._attempts = load_attempts(connection, [r.attempt_id for r in requests if r is not None])
+        self._started: list[Attempt] = []
+        self._beating: list[str] = []
+        self._values: list[xcoms.Value] = []
+
+    def answer(self, request: Request | None) -> Reply:
+        if request is None:
+            return Done(False, "this is no request of the task service's protocol")
+        attempt = self._attempts.get(request.attempt_id)
+        if isinstance(request, Start):
+            reply = judge_start(attempt, request, self.batch)
+            if reply.granted and attempt is not None:
+                self._started.append(attempt)
+            return reply
+        if isinstance(request, Finish):
+            return self._finish(attempt, request)
+        allowed = judge_running(attempt, request.nonce)
+        if not allowed.go_on or attempt is None:
+            return _refusal(request, allowed)
+        return self._while_running(attempt, request)
+
+    def commit(self) -> None:
+        """Write what the answers promised."""
+        xcoms.clear(self._connection, self._started)
+        xcoms.write(self._connection, self._values, self.batch.at)
+        if self._beating:
+            beats = [{"b_id": identifier, "v_at": self.batch.at} for identifier in self._beating]
+            self._connection.execute(_HEARTBEAT, beats)
+        self.batch.write(self._connection)
+
+    def _finish(self, attempt: Attempt | None, request: Finish) -> Reply:
+        was_running = attempt is not None and judge_running(attempt, request.nonce).go_on
+        reply = judge_finish(attempt, request, self.batch)
+        if attempt is not None and was_running and request.return_value is not None:
+            value = bytes(request.return_value).decode()
+            self._values.append(xcoms.Value(attempt, xcoms.RETURN_VALUE, value))
+        return reply
+
+    def _while_running(self, attempt: Attempt, request: Heartbeat | XComPull | XComPush) -> Reply:
+        if isinstance(request, Heartbeat):
+            self._beating.append(request.attempt_id)
+            return HeartbeatReply(True)
+        if isinstance(request, XComPush):
+            self._values.append(xcoms.Value(attempt, request.key, bytes(request.value).decode()))
+            return Done(True)
+        # What this batch has pushed so far must be readable: a task may pull its own push.
+        xcoms.write(self._connection, self._values, self.batch.at)
+        self._values.clear()
+        return xcoms.pull(self._connection, attempt, request)
+
+
+def _decode(data: bytes) -> Request | None:
+    try:
+        return decode_request(data)
+    except msgspec.DecodeError as error:
+        log.warning("dropped a request that is none: %s", error)
+        return None
+
+
+def _refusal(request: Heartbeat | XComPull | XComPush, verdict: HeartbeatReply) -> Reply:
+    if isinstance(request, XComPull):
+        return XComValues(reason=verdict.reason)
+    if isinstance(request, XComPush):
+        return Done(False, verdict.reason)
+    return verdict

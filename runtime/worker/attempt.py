@@ -1,0 +1,105 @@
+"""The process of one attempt, from the moment it exists: wait for the go, run the task, report, leave.
+
+``python -m runtime.worker.attempt FD`` is the ``spawn`` isolation: a fresh interpreter that gets everything over ``FD``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import NoReturn
+
+from executors.local.channel import Channel, Kind
+from runtime.authoring.loader import LoadedFile
+from runtime.core.messages import RunContext
+from runtime.log.attempt_logs import attempt_file, attempt_folder, make_folder
+from runtime.log.capture import AttemptLog
+from runtime.worker import protocol
+from runtime.worker.interrupts import Interrupts
+from runtime.worker.line import SupervisorLine
+from runtime.worker.linux import die_with_parent
+from runtime.worker.protocol import Result
+from runtime.worker.settings import WorkerSettings
+from runtime.worker.task import Job, perform
+
+log = logging.getLogger("runtime.task")
+
+
+@dataclass(frozen=True)
+class Process:
+    """What the attempt's process knows before the start is granted."""
+
+    attempt_id: str
+    settings: WorkerSettings
+    loaded: LoadedFile | None
+    log: AttemptLog
+
+
+def log_path(base: str, run: RunContext) -> str:
+    """The log file of the attempt that runs ``run``."""
+    folder = attempt_folder(base, run.dag_id, run.run_id, run.task_id, run.map_index)
+    return f"{folder}/{attempt_file(run.try_number, run.dispatch_number)}"
+
+
+def live(process: Process, line: SupervisorLine) -> NoReturn:
+    """Wait for the go, run the task, report, exit. Never returns."""
+    code = 1
+    try:
+        os.environ["HYBRID_ATTEMPT_ID"] = process.attempt_id
+        run = protocol.decode_go(line.receive(Kind.REPLY)).context
+        job = Job(run, process.settings, process.loaded, line.ask, line.interrupts, line.tell_begin)
+        line.tell_result(run_logged(process, job))
+        code = 0
+    except ConnectionError:
+        code = 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def run_logged(process: Process, job: Job) -> Result:
+    """Run the task with everything it says in its log file. Raises nothing."""
+    path = log_path(process.settings.base_log_folder, job.run)
+    try:
+        _open(process.log, path)
+    except OSError as error:
+        return Result("failed", f"cannot write the log {path}: {error.strerror}")
+    run = job.run
+    name, tries = f"{run.dag_id}.{run.task_id}", run.max_tries + 1
+    log.info("%s, run %s, try %d of %d, attempt %s", name, run.run_id, run.try_number, tries, process.attempt_id)
+    result = perform(job)
+    if result.outcome == "success":
+        log.info("success")
+    process.log.flush()
+    return result
+
+
+def _open(log: AttemptLog, path: str) -> None:
+    try:
+        log.open(path)
+    except FileNotFoundError:
+        make_folder(os.path.dirname(path))
+        log.open(path)
+
+
+def main() -> NoReturn:
+    """The fresh interpreter."""
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    os.set_inheritable(channel.fileno(), False)
+    line = SupervisorLine(channel, Interrupts())
+    setup = protocol.decode_setup(line.receive(Kind.ASSIGN))
+    die_with_parent(setup.supervisor_pid)
+    if setup.pythonpath is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = setup.pythonpath
+    live(Process(setup.attempt_id, setup.settings, None, AttemptLog(setup.settings.log_level)), line)
+
+
+if __name__ == "__main__":
+    main()

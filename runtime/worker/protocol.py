@@ -1,0 +1,61 @@
+"""What a supervisor and the process that runs user code say to each other, in frames of :mod:`executors.local.channel`.
+
+======== ======================= =====================================================================
+Frame    Direction               Body
+======== ======================= =====================================================================
+ASSIGN   supervisor → attempt    :class:`Setup`; only where the attempt is a fresh interpreter
+REPLY    supervisor → attempt    first :class:`Go`, then the service's answers to XCom requests, in order
+CALL     attempt → supervisor    ``XComPull`` or ``XComPush``; attempt and nonce are filled in on the way
+ENDED    attempt → supervisor    :class:`Result`, the last frame
+IDLE     attempt → supervisor    :class:`Begin`: user code begins now; not sent where the supervisor knows all that
+======== ======================= =====================================================================
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from runtime.core.messages import RunContext, XComPull, XComPush
+from runtime.worker.settings import WorkerSettings
+
+
+class Setup(msgspec.Struct, frozen=True):
+    """What a forked child inherits and a fresh interpreter has to be told."""
+
+    attempt_id: str
+    supervisor_pid: int
+    pythonpath: str | None
+    """What ``PYTHONPATH`` shall be for user code; the interpreter itself was started with another one."""
+    settings: WorkerSettings
+
+
+class Go(msgspec.Struct, frozen=True):
+    """The start is granted: run this."""
+
+    context: RunContext
+
+
+class Begin(msgspec.Struct, frozen=True):
+    """What the supervisor must know of the task while its code runs; seconds."""
+
+    execution_timeout: float | None
+    retry_delay: float
+
+
+class Result(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How user code ended; the fields of ``Finish``."""
+
+    outcome: str
+    reason: str = ""
+    retry: bool = True
+    retry_delay: float = 300.0
+    return_value: msgspec.Raw | None = None
+
+
+encode = msgspec.json.Encoder().encode
+decode_setup = msgspec.json.Decoder(Setup).decode
+decode_go = msgspec.json.Decoder(Go).decode
+decode_begin = msgspec.json.Decoder(Begin).decode
+decode_result = msgspec.json.Decoder(Result).decode
+_xcom: msgspec.json.Decoder[XComPull | XComPush] = msgspec.json.Decoder(XComPull | XComPush)
+decode_xcom = _xcom.decode

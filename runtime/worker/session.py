@@ -1,0 +1,153 @@
+"""One attempt's talk with the task service: start, heartbeats, finish. All moments are seconds of ``CLOCK_BOOTTIME``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from runtime.core.messages import Finish, Finished, Heartbeat, HeartbeatReply, Reply, RunContext, Start, Started
+from runtime.worker.linux import boottime
+from runtime.worker.loop import NEVER
+from runtime.worker.protocol import Result
+from runtime.worker.reporter import Reporter
+from runtime.worker.settings import FENCE_MARGIN, WorkerSettings
+
+_REPEAT_FINISH = 1.0
+"""Seconds after which a report that got no answer is sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Where this worker runs."""
+
+    hostname: str
+    boot_id: str
+
+
+class End(NamedTuple):
+    """How the attempt ended for the executor. ``ok``: the task service has taken its report, whatever that says."""
+
+    ok: bool
+    reason: str
+
+
+class Session:
+    """Asks and remembers; what is to be done about the answers is its owner's business.
+
+    :param on_started: called once when the start is granted (``run``) or refused (``refusal``).
+    :param on_lost: called once with the reason and whether every second counts: the attempt must stop, nothing more is
+        reported of it.
+    """
+
+    def __init__(
+        self,
+        attempt_id: str,
+        settings: WorkerSettings,
+        host: Host,
+        reporter: Reporter,
+        on_started: Callable[[], None],
+        on_lost: Callable[[str, bool], None],
+    ) -> None:
+        self.attempt_id = attempt_id
+        self.nonce = os.urandom(8).hex()
+        self.run: RunContext | None = None
+        self.refusal: str | None = None
+        self.lost: str | None = None
+        self.end: End | None = None
+        self._reporter = reporter
+        self._host = host
+        self._period = settings.heartbeat_sec
+        self._patience = max(1.0, settings.heartbeat_timeout - FENCE_MARGIN)
+        self._on_started = on_started
+        self._on_lost = on_lost
+        self._report: Finish | None = None
+        self._beat_at = self._fence_at = self._repeat_at = NEVER
+
+    @property
+    def answered(self) -> bool:
+        """Whether the start was granted, refused, or given up."""
+        return self.run is not None or self.refusal is not None or self.lost is not None
+
+    @property
+    def wake_at(self) -> float:
+        """When :meth:`tick` has something to do."""
+        return min(self._beat_at, self._fence_at, self._repeat_at)
+
+    def start(self, pid: int, pid_started: int, file_hash: str) -> None:
+        """Ask whether ``pid`` may run the attempt. Raises ``ConnectionError``."""
+        now = boottime()
+        self._fence_at = now + self._patience
+        host = self._host
+        request = Start(self.attempt_id, self.nonce, host.hostname, pid, pid_started, host.boot_id, file_hash)
+        self._reporter.send(request, lambda reply: self._started(reply, now))
+
+    def finish(self, result: Result) -> None:
+        """Report the end; ``end`` is set when the answer is there. Raises ``ConnectionError``."""
+        self._report = Finish(
+            self.attempt_id,
+            self.nonce,
+            result.outcome,
+            result.reason,
+            result.retry,
+            result.retry_delay,
+            result.return_value,
+        )
+        self._reporter.send(self._report, self._finished)
+
+    def tick(self, now: float) -> None:
+        """Send a heartbeat or give up, if it is time. Raises ``ConnectionError``."""
+        if now >= self._repeat_at and self._report is not None:
+            self._repeat_at = NEVER
+            self._reporter.send(self._report, self._finished)
+        if now >= self._fence_at:
+            self._lose(f"no heartbeat was acknowledged for {self._patience:g} s", urgent=True)
+        elif now >= self._beat_at:
+            self._beat_at = NEVER  # one at a time: a silent service is not flooded
+            self._reporter.send(Heartbeat(self.attempt_id, self.nonce), lambda reply: self._beaten(reply, now))
+
+    def close(self, end: End) -> None:
+        """It is over without a report."""
+        self.end = end
+        self._beat_at = self._fence_at = self._repeat_at = NEVER
+
+    def _started(self, reply: Reply | None, asked_at: float) -> None:
+        if self.lost is not None:
+            return
+        if isinstance(reply, Started) and reply.granted and reply.context is not None:
+            self.run = reply.context
+            self._acknowledged(asked_at)
+        else:
+            self._fence_at = NEVER
+            self.refusal = getattr(reply, "reason", "") or "the task service gave no answer"
+        self._on_started()
+
+    def _beaten(self, reply: Reply | None, asked_at: float) -> None:
+        if self.end is not None or self.lost is not None:
+            return
+        if isinstance(reply, HeartbeatReply) and not reply.go_on:
+            if self._report is None:
+                self._lose(reply.reason or "the task service said stop", urgent=False)
+        elif isinstance(reply, HeartbeatReply):
+            self._acknowledged(asked_at)
+        else:
+            self._beat_at = boottime() + min(1.0, self._period)
+
+    def _acknowledged(self, asked_at: float) -> None:
+        # From the moment of asking: the service may have written it down at once and its answer have taken long.
+        self._beat_at = asked_at + self._period
+        self._fence_at = asked_at + self._patience
+
+    def _finished(self, reply: Reply | None) -> None:
+        if self.end is not None or self.lost is not None:
+            return
+        if isinstance(reply, Finished):
+            self.close(End(reply.accepted, "" if reply.accepted else f"the report was refused: {reply.reason}"))
+        else:
+            self._repeat_at = boottime() + _REPEAT_FINISH
+
+    def _lose(self, reason: str, *, urgent: bool) -> None:
+        self._beat_at = self._fence_at = self._repeat_at = NEVER
+        self.lost = reason
+        self._on_lost(reason, urgent)
