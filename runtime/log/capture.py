@@ -1,7 +1,7 @@
 """Sends everything that user code says to its attempt's log file: logging, ``print``, file descriptors 1 and 2.
 
-Each line is handed to the kernel when it is complete: nothing sits in a buffer that a SIGKILL could take away. A chunk of
-many lines is one ``write``.
+Each line is handed to the kernel when it is complete: nothing sits in a buffer that a SIGKILL could take away. A chunk
+of many lines is one ``write``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 from runtime.log.attempt_logs import open_append
@@ -26,17 +27,14 @@ class AttemptLog:
     """Made once per worker, opened in each attempt's process."""
 
     def __init__(self, level: str = "INFO") -> None:
-        self._fd = -1
+        self._fd = 2
         self._second: tuple[int, str] = (0, "")
         self._level = level
         self._handler = _Handler(self)
         self._streams = (LineStream(self, "INFO", 1), LineStream(self, "ERROR", 2))
 
-    def open(self, path: str) -> None:
-        """Redirect everything to ``path``. Raises ``OSError``."""
-        self._fd = open_append(path)
-        os.dup2(self._fd, 1)
-        os.dup2(self._fd, 2)
+    def install(self) -> None:
+        """Take over ``sys.stdout``, ``sys.stderr`` and logging. Before :meth:`open`, what they get goes to stderr."""
         sys.stdout, sys.stderr = self._streams
         root = logging.getLogger()
         root.handlers = [self._handler]
@@ -44,12 +42,22 @@ class AttemptLog:
         logging.captureWarnings(True)
         faulthandler.enable(2)
 
+    def open(self, path: str) -> None:
+        """Send everything to ``path``, and descriptors 1 and 2 with it. Raises ``OSError``."""
+        self._fd = open_append(path)
+        os.dup2(self._fd, 1)
+        os.dup2(self._fd, 2)
+
+    def say(self, text: str) -> None:
+        """A line of the runtime's own. Not through :mod:`logging`: its first use costs a forked process 100 page copies."""
+        self.write(time.time_ns(), "INFO", "attempt", text.split("\n"))
+
     def close(self) -> None:
         """Write what has no line end yet and forget the file; descriptors 1 and 2 keep it until the next one."""
         for stream in self._streams:
             stream.flush_all()
         os.close(self._fd)
-        self._fd = -1
+        self._fd = 2
 
     def flush(self) -> None:
         """Write what has no line end yet."""
@@ -59,11 +67,8 @@ class AttemptLog:
     def write(self, at: int, level: str, where: str, lines: Sequence[str]) -> None:
         """Append lines with one stamp (nanoseconds). Never raises: a full disk must not fail the task."""
         head = f"[{self._stamp(at)}] {{{where}}} {level} - "
-        if len(lines) == 1:
-            data = f"{head}{lines[0]}\n"
-        else:
-            data = head + f"\n{head}".join(lines) + "\n"
-        _write_all(self._fd, data.encode(errors="backslashreplace"))
+        data = head + f"\n{head}".join(lines) + "\n"
+        _write_all(self._fd, _encode(data))
 
     def _stamp(self, at: int) -> str:
         second, rest = divmod(at, 1_000_000_000)
@@ -95,8 +100,7 @@ class LineStream(io.TextIOBase):
         partial = self._partial.pop(thread, "") + text
         if "\n" in text or len(partial) > LONGEST_PARTIAL:
             *lines, partial = partial.split("\n")
-            frame = sys._getframe(1)
-            where = f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+            where = _place(sys._getframe(1))
             if len(partial) > LONGEST_PARTIAL:
                 lines, partial = [*lines, partial], ""
             self._log.write(time.time_ns(), self._level, where, lines)
@@ -105,17 +109,18 @@ class LineStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        self._flush(threading.get_ident())
+        frame = sys._getframe(1)
+        self._flush(threading.get_ident(), _place(frame))
 
     def flush_all(self) -> None:
         """Write the unfinished lines of all threads."""
         for thread in list(self._partial):
-            self._flush(thread)
+            self._flush(thread, "unfinished line")
 
-    def _flush(self, thread: int) -> None:
+    def _flush(self, thread: int, where: str) -> None:
         partial = self._partial.pop(thread, "")
         if partial:
-            self._log.write(time.time_ns(), self._level, "unfinished line", [partial])
+            self._log.write(time.time_ns(), self._level, where, [partial])
 
     def writable(self) -> bool:
         return True
@@ -157,6 +162,17 @@ class _Handler(logging.Handler):
         if record.stack_info:
             extra.append(record.stack_info)
         return "\n".join(extra).split("\n")
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return text.encode(errors="backslashreplace")
+
+
+def _place(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 
 
 def _write_all(fd: int, data: bytes) -> None:

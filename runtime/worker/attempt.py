@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
 import traceback
-from dataclasses import dataclass
 from typing import NoReturn
+
+import msgspec
 
 from executors.local.channel import Channel, Kind
 from runtime.authoring.loader import LoadedFile
@@ -26,11 +26,9 @@ from runtime.worker.protocol import Result
 from runtime.worker.settings import WorkerSettings
 from runtime.worker.task import Job, perform
 
-log = logging.getLogger("runtime.task")
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """What the attempt's process knows before the start is granted."""
 
     attempt_id: str
@@ -70,12 +68,11 @@ def run_logged(process: Process, job: Job) -> Result:
     except OSError as error:
         return Result("failed", f"cannot write the log {path}: {error.strerror}")
     run = job.run
-    name, tries = f"{run.dag_id}.{run.task_id}", run.max_tries + 1
-    log.info("%s, run %s, try %d of %d, attempt %s", name, run.run_id, run.try_number, tries, process.attempt_id)
+    tries = f"try {run.try_number} of {run.max_tries + 1}"
+    process.log.say(f"{run.dag_id}.{run.task_id}, run {run.run_id}, {tries}, attempt {process.attempt_id}")
     result = perform(job)
-    if result.outcome == "success":
-        log.info("success")
     process.log.flush()
+    process.log.say(f"{result.outcome}: {result.reason}" if result.reason else result.outcome)
     return result
 
 
@@ -98,7 +95,9 @@ def main() -> NoReturn:
         os.environ.pop("PYTHONPATH", None)
     else:
         os.environ["PYTHONPATH"] = setup.pythonpath
-    live(Process(setup.attempt_id, setup.settings, None, AttemptLog(setup.settings.log_level)), line)
+    log = AttemptLog(setup.settings.log_level)
+    log.install()
+    live(Process(setup.attempt_id, setup.settings, None, log), line)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from executors.local.channel import Channel, Kind
@@ -68,10 +67,12 @@ def _become_attempt(
         for fd in foreign:
             os.close(fd)
         line = SupervisorLine(Channel(sock), Interrupts())
-        with suppress(OSError):  # said again, and reported, when the log file is opened
-            make_folder(log_folder)
     except BaseException:
         os._exit(1)
+    try:
+        make_folder(log_folder)
+    except OSError:
+        pass  # said again, and reported, when the log file is opened
     live(process, line)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from runtime.core.clock import moment
 from runtime.core.messages import RunContext
@@ -32,8 +33,7 @@ _ELSEWHERE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DagRunInfo:
+class DagRunInfo(msgspec.Struct, frozen=True):
     """``dag_run``. Moments are aware, in UTC."""
 
     dag_id: str
@@ -101,14 +101,15 @@ def _dag_run(run: RunContext) -> DagRunInfo:
 
 
 def _dated(date: datetime, run: RunContext) -> dict[str, Any]:
-    date = date.astimezone(UTC)
-    nodash = f"{date:%Y%m%d}"
-    seconds = f"{date:%Y%m%dT%H%M%S}"
+    ts = date.isoformat()
+    ds = ts[:10]
+    nodash = ds.replace("-", "")
+    seconds = f"{nodash}T{ts[11:19].replace(':', '')}"
     return {
         "logical_date": date,
-        "ds": f"{date:%Y-%m-%d}",
+        "ds": ds,
         "ds_nodash": nodash,
-        "ts": date.isoformat(),
+        "ts": ts,
         "ts_nodash": seconds,
         "ts_nodash_with_tz": f"{seconds}+0000",
         "task_instance_key_str": f"{run.dag_id}__{run.task_id}__{nodash}",

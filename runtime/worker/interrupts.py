@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -31,20 +30,19 @@ class Interrupts:
         self._held = False
         self._pending: BaseException | None = None
 
-    @contextmanager
-    def armed(self, limit: float | None) -> Iterator[None]:
-        """Deliver SIGTERM, and SIGALRM after ``limit`` seconds, to the block; afterwards they do nothing."""
+    def arm(self, limit: float | None) -> None:
+        """From now on SIGTERM raises :class:`TaskKilled`, and after ``limit`` seconds comes ``TaskTimeout``."""
         self._armed, self._limit = True, limit or 0.0
         signal.signal(signal.SIGTERM, self._on_term)
         if limit:
             signal.signal(signal.SIGALRM, self._on_alarm)
             signal.setitimer(signal.ITIMER_REAL, limit)
-        try:
-            yield
-        finally:
-            self._armed = False
-            if limit:
-                signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def disarm(self) -> None:
+        """Signals do nothing any more."""
+        self._armed = False
+        if self._limit:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def undisturbed(self, action: Callable[[], None]) -> None:
         """Run ``action`` to its end: an exception halfway through a frame would garble the stream."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -35,8 +34,7 @@ class AttemptError(Exception):
     """The task cannot be run at all: no such DAG or task in the file, or another version of the file."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """One attempt in its process. ``loaded`` is ``None`` where this process has to import the file itself."""
 
     run: RunContext
@@ -85,11 +83,13 @@ def _execute(job: Job, dag: Any, task: Any) -> msgspec.Raw | None:
     context = build_context(job.run, dag, task, job.ask)
     if task.execution_timeout or job.loaded is None:
         job.begin(Begin(task.execution_timeout, task.retry_delay))
-    with active(context):
-        with job.interrupts.armed(task.execution_timeout):
+    job.interrupts.arm(task.execution_timeout)
+    try:
+        with active(context):
             job.interrupts.operator = operator = task.render_template_fields(context)
-            value = _value_of(operator, context)
-            return _hand_over(operator, context["ti"], value)
+            return _hand_over(operator, context["ti"], _value_of(operator, context))
+    finally:
+        job.interrupts.disarm()
 
 
 def _value_of(operator: Any, context: Mapping[str, Any]) -> Any:
@@ -117,10 +117,10 @@ def _hand_over(operator: Any, ti: Any, value: Any) -> msgspec.Raw | None:
 def _failure(error: BaseException, task: Any) -> Result:
     reason = _one_line(error)
     if isinstance(error, SkipTask):
-        log.info("skipped: %s", reason)
         return Result("skipped", reason)
     traceback = None if isinstance(error, _QUIET) else _user_part(error.__traceback__)
-    log.error("failed: %s", reason, exc_info=(type(error), error, traceback) if traceback else None)
+    if traceback is not None:
+        log.error("the task raised", exc_info=(type(error), error, traceback))
     delay = 300.0 if task is None else task.retry_delay
     return Result("failed", reason, retry=not isinstance(error, FailTask), retry_delay=delay)
 

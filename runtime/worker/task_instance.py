@@ -40,12 +40,16 @@ class TaskInstance:
         self.task = task
         self.dag_run = dag_run
         self.logical_date = dag_run.logical_date
-        self.log = logging.getLogger("runtime.task")
         self._ask = ask
 
     def __repr__(self) -> str:
         mapped = f"[{self.map_index}]" if self.map_index >= 0 else ""
         return f"<TaskInstance {self.dag_id}.{self.task_id}{mapped} {self.run_id} try {self.try_number}>"
+
+    @property
+    def log(self) -> logging.Logger:
+        """Writes into the task's log."""
+        return logging.getLogger("runtime.task")
 
     @property
     def key(self) -> tuple[str, str, str, int, int]:

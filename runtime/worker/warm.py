@@ -66,6 +66,7 @@ class Worker:
         """Until there is nothing more to do here."""
         adopt_orphans()
         self._take_signals()
+        self._log.install()
         self._loop.watch(self._channel.fileno(), self._executor_ready)
         self._loop.watch(self._wakeup, self._woken)
         try:

@@ -89,12 +89,13 @@ def _trigger(args: Namespace) -> int:
 
 def _test(args: Namespace) -> int:
     from runtime.cli.foreground import show_change
+    from runtime.processing.once import parse_into
     from runtime.scheduler.foreground import run_dag_once
 
     settings = load_settings()
     conf = parse_conf(args.conf)
     logical_date = parse_moment("DATE", args.date, settings.core.default_timezone)
-    state = run_dag_once(settings, args.dag_id, logical_date, conf, show_change)
+    state = run_dag_once(settings, parse_into(settings), args.dag_id, logical_date, conf, show_change)
     print(f"{args.dag_id}: {state}")
     return 0 if state == RunState.SUCCESS else 1
 

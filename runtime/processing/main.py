@@ -1,0 +1,33 @@
+"""``hybrid dag-processor``: the process around the :class:`~runtime.processing.processor.DagProcessor`."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import threading
+
+from runtime.config import Settings
+from runtime.db.dags import DatabaseDagStore
+from runtime.db.engine import open_database
+from runtime.processing.once import make_processor
+
+log = logging.getLogger(__name__)
+
+
+def run_processor(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; 0. Raises :class:`HybridError` where it cannot begin."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    database = open_database(settings)
+    try:
+        store = DatabaseDagStore(database, paused_at_creation=settings.core.dags_are_paused_at_creation)
+        processor = make_processor(settings, store)
+        log.info("watching %s", settings.core.dags_folder)
+        gc.freeze()
+        processor.run(stop)
+    finally:
+        database.close()
+    return 0
+

@@ -1,0 +1,31 @@
+"""Parsing the DAGs folder once, for commands that need what is in it now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runtime.authoring.defaults import Defaults
+from runtime.config import Settings
+from runtime.config.defaults import task_defaults
+from runtime.core.specs import ParsedFile
+from runtime.processing.processor import DagProcessor, DagStore
+
+
+def make_processor(settings: Settings, store: DagStore) -> DagProcessor:
+    """A processor for the configured folder that stores into ``store``."""
+    section = settings.dag_processor
+    return DagProcessor(
+        settings.core.dags_folder,
+        settings.core.executor,
+        store,
+        import_timeout=settings.core.dagbag_import_timeout,
+        refresh_interval=section.refresh_interval,
+        min_file_process_interval=section.min_file_process_interval,
+        max_workers=section.parsing_processes,
+        defaults=Defaults(**task_defaults(settings)),
+    )
+
+
+def parse_into(settings: Settings) -> Callable[[DagStore], list[ParsedFile]]:
+    """A function that parses every file of the configured folder into a store."""
+    return lambda store: make_processor(settings, store).parse_once()

@@ -1,0 +1,131 @@
+"""``hybrid dags test``: one run of one DAG, here and now, by the real scheduler and the real executors.
+
+Everything is as in production but the database: a new one in a temporary folder, so that trying a DAG leaves nothing
+behind in the deployment's, and needs no deployment.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+
+from runtime.config import Settings
+from runtime.core.clock import now as clock_now
+from runtime.core.errors import HybridError, NotFoundError
+from runtime.core.states import RUN_FINISHED, RunState
+from runtime.db.dags import DatabaseDagStore
+from runtime.db.engine import Database
+from runtime.db.migrate import migrate
+from runtime.db.runs import create_manual_run
+from runtime.db.schema import dag, dag_run, import_error, task_attempt, task_instance
+from runtime.scheduler.assembly import Assembly, assemble, load_registry
+from runtime.scheduler.waking import Waker
+
+OnChange = Callable[[dict[str, Any]], None]
+Parse = Callable[[DatabaseDagStore], object]
+"""Parses the DAGs folder into the store, once."""
+END_SECONDS = 10.0
+
+
+def run_dag_once(
+    settings: Settings, parse: Parse, dag_id: str, logical_date: int | None, conf: dict[str, Any], on_change: OnChange
+) -> RunState:
+    """Run the DAG and return how the run ended.
+
+    :param on_change: told of each change of a task instance: task_id, map_index, state, try_number, executor, reason.
+
+    Raises :class:`NotFoundError` (no such DAG) and :class:`HybridError` (it has an import error).
+    """
+    with tempfile.TemporaryDirectory(prefix="hybrid-test-") as folder:
+        url = f"sqlite:///{Path(folder) / 'hybrid.db'}"
+        settings = replace(settings, database=replace(settings.database, sql_alchemy_conn=url))
+        migrate(settings)
+        database = Database(url)
+        try:
+            parse(DatabaseDagStore(database, paused_at_creation=False))
+            run_id = _create(database, dag_id, logical_date, conf)
+            return _run(settings, database, run_id, on_change)
+        finally:
+            database.close()
+
+
+def _create(database: Database, dag_id: str, logical_date: int | None, conf: dict[str, Any]) -> int:
+    with database.write() as connection:
+        errors = connection.execute(select(import_error)).all()
+        try:
+            run = create_manual_run(
+                connection,
+                dag_id=dag_id,
+                run_id=None,
+                conf=conf,
+                logical_date=logical_date,
+                now=clock_now(),
+                even_if_paused=True,
+            )
+        except NotFoundError as error:
+            if not errors:
+                raise
+            broken = "; ".join(f"{row.rel_path}: {row.error.strip().splitlines()[-1]}" for row in errors)
+            raise HybridError(f"{error} (files with import errors: {broken})") from None
+        # No other run may begin: the folder's other DAGs have schedules of their own.
+        connection.execute(update(dag).values(next_run_after=None, is_paused=dag.c.dag_id != dag_id))
+    return run.id
+
+
+def _run(settings: Settings, database: Database, run_id: int, on_change: OnChange) -> RunState:
+    waker = Waker()
+    assembly = assemble(settings, database, load_registry(settings), waker)
+    try:
+        for lane in assembly.lanes.values():
+            lane.start()
+        assembly.scheduler.begin()
+        return _until_ended(assembly, database, run_id, on_change)
+    finally:
+        for lane in assembly.lanes.values():
+            lane.terminate()
+        for lane in assembly.lanes.values():
+            lane.join(END_SECONDS)
+        waker.close()
+
+
+def _until_ended(assembly: Assembly, database: Database, run_id: int, on_change: OnChange) -> RunState:
+    shown: dict[str, tuple[str, int]] = {}
+    hinted = True
+    while True:
+        assembly.scheduler.step(hinted=hinted)
+        _show_changes(database, run_id, shown, on_change)
+        with database.read() as connection:
+            state = RunState(connection.execute(select(dag_run.c.state).where(dag_run.c.id == run_id)).scalar_one())
+        if state in RUN_FINISHED:
+            return state
+        hinted = assembly.waker.wait(assembly.scheduler.pause)
+
+
+def _show_changes(database: Database, run_id: int, shown: dict[str, tuple[str, int]], on_change: OnChange) -> None:
+    query = (
+        select(task_instance, task_attempt.c.executor)
+        .join(task_attempt, task_attempt.c.id == task_instance.c.attempt_id, isouter=True)
+        .where(task_instance.c.dag_run_id == run_id, task_instance.c.state.not_in(("none", "scheduled", "queued")))
+        .order_by(task_instance.c.start_date, task_instance.c.end_date, task_instance.c.id)
+    )
+    with database.read() as connection:
+        rows = connection.execute(query).all()
+    for row in rows:
+        mark = (row.state, row.try_number)
+        if shown.get(row.id) != mark:
+            shown[row.id] = mark
+            on_change(
+                {
+                    "task_id": row.task_id,
+                    "map_index": row.map_index,
+                    "state": row.state,
+                    "try_number": row.try_number,
+                    "executor": row.executor,
+                    "reason": row.reason,
+                }
+            )
