@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".demo"
@@ -67,7 +70,7 @@ def environment() -> dict[str, str]:
 def hybrid(*words: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
     """Run one command; its stderr goes to the terminal unless ``quiet``."""
     if not quiet:
-        print("$ hybrid", *words)
+        print("$", shlex.join(["hybrid", *words]), flush=True)
     errors = subprocess.DEVNULL if quiet else None
     return subprocess.run(
         [HYBRID, *words], stdout=subprocess.PIPE, stderr=errors, text=True, env=environment(), check=False
@@ -94,6 +97,7 @@ def run_and_report() -> int:
     show(json.loads(states.stdout))
     print(f"run {run['run_id']}: {run['state']} in {seconds(run['start_date'], run['end_date']):.1f} s")
     if done.returncode == 0:
+        print((folder / "report.md").read_text().splitlines()[2])
         print(f"report: {folder / 'report.md'}\nchart:  {folder / 'chart.svg'}")
     return done.returncode
 
@@ -103,23 +107,24 @@ def show(tasks: list[dict[str, Any]]) -> None:
     by_executor: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for task in tasks:
         by_executor[task["executor"] or "none"].append(task)
-    table = Table("executor", "chosen because", title="Where the tasks ran")
-    for column in ("tasks", "succeeded", "at once", "task seconds", "median wait, ms"):
+    table = Table("executor", title="Where the tasks ran", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("tasks", "succeeded", "at once", "task seconds", "median wait"):
         table.add_column(column, justify="right")
+    table.add_column("chosen because")
     for name, rows in sorted(by_executor.items()):
-        reasons = sorted({row["executor_reason"] or "" for row in rows})
         ran = [row for row in rows if row["duration"] is not None]
         waits = sorted(seconds(row["queued_at"], row["start_date"]) for row in ran if row["queued_at"])
         table.add_row(
             name,
-            "; ".join(reasons),
             str(len(rows)),
             str(sum(row["state"] == "success" for row in rows)),
             str(most_at_once(ran)),
             f"{sum(row['duration'] for row in ran):.2f}",
-            f"{waits[len(waits) // 2] * 1000:.0f}" if waits else "",
+            f"{waits[len(waits) // 2] * 1000:.0f} ms" if waits else "",
+            Text(", ".join(sorted({row["executor_reason"] for row in rows if row["executor_reason"]}))),
         )
-    Console().print(table)
+    terminal = sys.stdout.isatty()
+    Console(width=None if terminal else 120).print(table)
 
 
 def most_at_once(rows: list[dict[str, Any]]) -> int:

@@ -61,6 +61,7 @@ class BaseExecutor:
         self.running: dict[TaskInstanceKey, Workload] = {}
         self._events: list[ExecutorEvent] = []
         self._launch_failures: dict[TaskInstanceKey, int] = {}
+        self._ending = False
 
     # -- to override -----------------------------------------------------------------------------------------------
 
@@ -91,6 +92,7 @@ class BaseExecutor:
 
     def end(self) -> None:
         """Finish what is queued and running, then return. The host calls :meth:`terminate` when it takes too long."""
+        self._ending = True
         while self.queued_tasks or self.running:
             self.heartbeat()
             time.sleep(0.1)
@@ -106,6 +108,7 @@ class BaseExecutor:
         """Forget the attempt and stop it where that is possible. Sets no state, emits no event, never raises."""
         self.queued_tasks.pop(ti.key, None)
         self.running.pop(ti.key, None)
+        self._launch_failures.pop(ti.key, None)
 
     def poll_handles(self) -> Collection[int]:
         """File descriptors worth waking up for: the host calls :meth:`heartbeat` when one is readable."""
@@ -177,6 +180,9 @@ class BaseExecutor:
 
     @property
     def _slots_in_use(self) -> int:
+        if self._ending:
+            # Nobody may be left to take the events, and what is queued must still find a slot.
+            return len(self.running)
         return len(self.running) + sum(isinstance(event, FINAL_EVENTS) for event in self._events)
 
     # -- heartbeat -------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What an executor reports: past-tense facts about one launch, never task states.
 
-*Gone*, *failed* and *cannot tell* are three answers (:class:`Lost`, :class:`Failed`, :class:`Unknown`): a failed poll is
-never a failed task, and a task is never called successful because its process is no longer there.
+*Gone*, *failed* and *cannot tell* are three answers (:class:`Lost`, :class:`Failed`, :class:`Unknown`): a failed poll
+is never a failed task, and a task is never called successful because its process is no longer there.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -20,8 +21,6 @@ from runtime.core.errors import HybridError
 
 _PR_SET_PDEATHSIG = 1
 _COLOURS = ("36", "35", "33", "34")
-TICK = 0.2
-"""Seconds between two looks at who has ended; output comes at once. A signal waits this long at most."""
 
 
 @dataclass
@@ -81,30 +80,31 @@ class Family:
             prefix = f"\x1b[{_COLOURS[len(self.children) % len(_COLOURS)]}m{prefix}\x1b[0m"
         child = Child(name, pid, read_end, prefix)
         self.children.append(child)
-        self._selector.register(read_end, selectors.EVENT_READ, child)
+        self._selector.register(read_end, selectors.EVENT_READ, partial(self._read, child))
+        handle = os.pidfd_open(pid)
+        self._selector.register(handle, selectors.EVENT_READ, partial(self._reap, child, handle))
         return child
 
     def catch_signals(self) -> None:
-        """From now on SIGTERM and SIGINT are counted, and passed on by :meth:`end`."""
+        """From now on SIGTERM and SIGINT are counted, end :meth:`pump`, and are passed on by :meth:`end`."""
+        read_end, write_end = os.pipe()
+        for descriptor in (read_end, write_end):
+            os.set_blocking(descriptor, False)
+        self._selector.register(read_end, selectors.EVENT_READ, partial(os.read, read_end, 64))
+        signal.set_wakeup_fd(write_end)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
 
     def wait(self, child: Child) -> int:
         """Print the children's lines until ``child`` has ended; its exit code."""
         while child.code is None:
-            self.pump(TICK)
+            self.pump(None)
         return child.code
 
-    def pump(self, timeout: float) -> None:
-        """Print what arrives within ``timeout`` seconds, and reap."""
+    def pump(self, timeout: float | None) -> None:
+        """Wait for a line, an end or a signal, ``timeout`` seconds at most (``None``: for ever); print, reap."""
         for key, _ in self._selector.select(timeout):
-            self._read(key.data)
-        for child in self.children:
-            if child.code is None:
-                pid, status = os.waitpid(child.pid, os.WNOHANG)
-                if pid:
-                    child.code = os.waitstatus_to_exitcode(status)
-                    self._read(child)
+            key.data()
 
     def end(self, patience: float) -> None:
         """Ask all to end, and return when they have; after ``patience`` seconds or a third signal, kill them."""
@@ -115,7 +115,7 @@ class Family:
             if killing or self._signals > passed_on:
                 passed_on = self._signals
                 self._send(signal.SIGKILL if killing else signal.SIGTERM)
-            self.pump(TICK)
+            self.pump(max(0.1, deadline - time.monotonic()))
 
     def say(self, text: str) -> None:
         """Print a line of our own; a reader that went away stops us."""
@@ -133,6 +133,13 @@ class Family:
         for child in self.children:
             if child.code is None:
                 os.kill(child.pid, number)
+
+    def _reap(self, child: Child, handle: int) -> None:
+        self._selector.unregister(handle)
+        os.close(handle)
+        _, status = os.waitpid(child.pid, 0)
+        child.code = os.waitstatus_to_exitcode(status)
+        self._read(child)
 
     def _read(self, child: Child) -> None:
         if child.pipe < 0:
@@ -162,6 +169,7 @@ def _become(name: str, body: Callable[[], int], parent: int, output: int) -> NoR
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
+        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         _redirect(output)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from runtime.cli.children import TICK, Family
+from runtime.cli.children import Family
 from runtime.cli.daemon_log import log_to_stderr
 from runtime.cli.home import create_home
 from runtime.cli.output import colours
@@ -54,7 +54,7 @@ def _watch(family: Family, settings: Settings, started: float) -> None:
     """Until a signal comes or a child ends; says when everything is ready, and why it stops."""
     ready = False
     while not family.stopping and not family.dead:
-        family.pump(TICK if ready else READY_POLL)
+        family.pump(None if ready else READY_POLL)
         if not ready and time.monotonic() - started > READY_TIMEOUT:
             raise HybridError(f"the scheduler was not ready after {READY_TIMEOUT:g} s; its lines above may say why")
         if not ready and (ready := _is_ready(settings, family)):

@@ -1,7 +1,7 @@
 """Time as the runtime keeps it: whole microseconds since 1970 in UTC.
 
-One integer has no zone to forget, sorts and subtracts exactly, means the same in SQLite and PostgreSQL, and costs nothing
-to store; ``datetime`` appears only where people and DAG authors meet it.
+One integer has no zone to forget, sorts and subtracts exactly, means the same in SQLite and PostgreSQL, and costs
+nothing to store; ``datetime`` appears only where people and DAG authors meet it.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Finish(msgspec.Struct, frozen=True, tag="finish", omit_defaults=True):
     """False: fail for good, whatever tries are left (:class:`FailTask`)."""
     retry_delay: float = 300.0
     """Seconds until the next try, if there is one."""
-    return_value: msgspec.Raw | None = None
+    return_value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """JSON of the XCom ``return_value``; absent where the task returned nothing."""
 
 

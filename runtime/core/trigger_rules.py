@@ -1,7 +1,7 @@
 """When a task may run, from counts of how its upstream task instances ended.
 
-Rules and their precedence are Airflow's (``ti_deps/deps/trigger_rule_dep.py``): a rule that can no longer hold is decided
-at once, without waiting for the rest.
+Rules and their precedence are Airflow's (``ti_deps/deps/trigger_rule_dep.py``): a rule that can no longer hold is
+decided at once, without waiting for the rest.
 """
 
 from __future__ import annotations

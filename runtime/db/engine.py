@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from runtime.core.errors import DatabaseError
 from runtime.db.schema import REVISION
@@ -40,10 +40,8 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One write transaction: committed at the end, rolled back on an exception."""
-        with self._write_lock, self.engine.connect() as connection:
-            connection = connection.execution_options(write=True)
-            with connection.begin():
-                yield connection
+        with self._write_lock, self.engine.connect().execution_options(write=True) as connection, connection.begin():
+            yield connection
 
     def close(self) -> None:
         self.engine.dispose()
@@ -82,7 +80,7 @@ def revision_of(database: Database) -> str | None:
             if not inspect(connection).has_table("alembic_version"):
                 return None
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    except (OperationalError, ProgrammingError) as error:
+    except DBAPIError as error:
         raise DatabaseError(f"the metadata DB cannot be read: {str(error.orig).strip()}") from error
 
 
@@ -93,7 +91,8 @@ def check_revision(database: Database) -> None:
         raise DatabaseError("the metadata DB is not migrated; run `hybrid db migrate`")
     if found > REVISION:
         raise DatabaseError(
-            f"the metadata DB is too new: it is at revision {found}, this version knows {REVISION}; upgrade hybrid-runtime"
+            f"the metadata DB is too new: it is at revision {found}, this version knows {REVISION}; "
+            "upgrade hybrid-runtime"
         )
     if found < REVISION:
         raise DatabaseError(

@@ -1,4 +1,4 @@
-"""Tables. Moments are microseconds UTC (:mod:`runtime.core.clock`), ids that we commit before an effect are UUIDv7 text.
+"""Tables. Moments are microseconds UTC (:mod:`runtime.core.clock`); ids that we make before an effect are UUIDv7 text.
 
 ``task_instance`` says what is true now; ``task_attempt`` and ``event`` are append-only history. A change here needs a
 migration; a test proves that the migrations build exactly these tables.
@@ -43,7 +43,7 @@ Id = String(36)
 Name = String(250)
 
 
-def _one_of(column: str, values: type[RunState] | type[TaskState] | type[AttemptState]) -> CheckConstraint:
+def _one_of(column: str, values: type[RunState | TaskState | AttemptState]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(v)) for v in values)})", name=column)
 
 

@@ -2,8 +2,8 @@
 
 A run names its owner and an epoch that grows with each claim. The expiry stands once, in the owner's ``scheduler`` row
 (ADR 0002), and is judged by the database's clock. Whoever finds it expired *buries* that scheduler: marks it ended and
-takes its runs away, in one transaction that locks the row. The owner locks its row, too, in every transaction; so either
-it was buried before, and stops, or its changes are committed before it can be buried.
+takes its runs away, in one transaction that locks the row. The owner locks its row, too, in every transaction; so
+either it was buried before, and stops, or its changes are committed before it can be buried.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Limits that hold for all schedulers together, counted inside the transaction that uses them up.
 
-The pool rows are locked before the counting, in sorted order: two schedulers that count at the same time would otherwise
-both see the last free slot.
+The pool rows are locked before the counting, in sorted order: two schedulers that count at the same time would
+otherwise both see the last free slot.
 """
 
 from __future__ import annotations

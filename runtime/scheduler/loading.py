@@ -176,7 +176,7 @@ def _active_runs(connection: Connection, dag_ids: Iterable[str]) -> dict[str, in
         .where(dag_run.c.dag_id.in_(names), dag_run.c.state == RunState.RUNNING)
         .group_by(dag_run.c.dag_id)
     )
-    return {dag_id: count for dag_id, count in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _fits(row: Row[Any], active: dict[str, int]) -> bool:

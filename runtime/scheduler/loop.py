@@ -19,10 +19,11 @@ from runtime.db.schema import dag_run, task_attempt
 from runtime.db.transitions import GuardRefusedError
 from runtime.scheduler import leases
 from runtime.scheduler.creation import create_due_runs
-from runtime.scheduler.lanes import CallAnswer, Health, Lane, LaneStatus
+from runtime.scheduler.lanes import Health, Lane, LaneStatus
 from runtime.scheduler.limits import NOT_NOW
 from runtime.scheduler.loading import claim, claimable_runs, drop_stray_inbox_rows, paused_dags, reload
 from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
+from runtime.scheduler.mailbox import CallAnswer
 from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.recovery import recover, take_answer
 from runtime.scheduler.runs import RunModel
@@ -152,7 +153,7 @@ class Scheduler:
             log.info("a step was undone, its runs are read again: %s", error)
             self._brought = brought
             self._again = True
-        except _Undone as undone:
+        except _UndoneError as undone:
             self._isolate(at, undone, brought)
 
     # -- the transaction -----------------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ class Scheduler:
             self._undo(step)
             if isinstance(error, _RACES):
                 raise
-            raise _Undone(list(step.touched)) from error
+            raise _UndoneError(list(step.touched)) from error
         self._hand_over(step, offers)
 
     def _decide(self, step: Step, brought: Brought, look: bool) -> Offers:
@@ -309,7 +310,7 @@ class Scheduler:
             row = connection.execute(query).first()
         return row is not None and row.lease_owner == self.memory.identity.id and row.lease_epoch == run.epoch
 
-    def _isolate(self, at: int, undone: _Undone, brought: Brought) -> None:
+    def _isolate(self, at: int, undone: _UndoneError, brought: Brought) -> None:
         """A step failed and nobody knows by which run: try each alone, and leave out the one that fails again."""
         log.error("a step failed, its %d runs are tried one by one", len(undone.runs), exc_info=undone.__cause__)
         if not undone.runs:
@@ -319,7 +320,7 @@ class Scheduler:
                 self._transact(at, lambda step, run=identifier: self._decide_alone(step, run, brought))  # type: ignore[misc]
             except _RACES:
                 self._again = True
-            except _Undone as again:
+            except _UndoneError as again:
                 self._quarantine(identifier, again.__cause__)
         for fact in brought.final:
             self.memory.handed.pop(fact.key.attempt_id, None)
@@ -375,7 +376,7 @@ class Scheduler:
         self._again = True
 
 
-class _Undone(Exception):
+class _UndoneError(Exception):
     """A step's transaction was rolled back; ``runs`` are those that it touched."""
 
     def __init__(self, runs: list[int]) -> None:

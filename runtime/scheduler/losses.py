@@ -1,7 +1,7 @@
 """What becomes of an attempt that ended without a report: launched again, retried, or failed.
 
-Before its start was granted nothing of it ever ran: it is dispatched again without charge. After it, the new attempt waits
-until the old one is quiet, and is charged to ``infra_retries``, apart from the user's ``retries``.
+Before its start was granted nothing of it ever ran: it is dispatched again without charge. After it, the new attempt
+waits until the old one is quiet, and is charged to ``infra_retries``, apart from the user's ``retries``.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from runtime.service.attempts import Attempt, load_attempts
 
 FREE_DISPATCHES = 3
 MOST_DISPATCHES = 20
-"""Dispatches of one try: after the third they slow down, after the last the try fails, so that a launch that never works
-does not spin for ever."""
+"""Dispatches of one try: after the third they slow down, after the last the try fails, so that a launch that never
+works does not spin for ever."""
 LONGEST_PAUSE = 30.0
 
 

@@ -12,8 +12,9 @@ from typing import cast
 
 from executors.workload import TaskInstanceRef
 from runtime.core.states import ATTEMPT_ACTIVE, TASK_ACTIVE, AttemptState
-from runtime.scheduler.lanes import CallAnswer, Lane
+from runtime.scheduler.lanes import Lane
 from runtime.scheduler.losses import LossPolicy, lose, watch_until_quiet
+from runtime.scheduler.mailbox import CallAnswer
 from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.runs import RunModel
 from runtime.scheduler.step import Step, make_workload

@@ -107,7 +107,7 @@ class _Transaction:
     def _finish(self, attempt: Attempt | None, request: Finish) -> Reply:
         was_running = attempt is not None and judge_running(attempt, request.nonce).go_on
         reply = judge_finish(attempt, request, self.batch)
-        if attempt is not None and was_running and request.return_value is not None:
+        if attempt is not None and was_running and isinstance(request.return_value, msgspec.Raw):
             value = bytes(request.return_value).decode()
             self._values.append(xcoms.Value(attempt, xcoms.RETURN_VALUE, value))
         return reply

@@ -27,7 +27,6 @@ from runtime.worker.settings import WorkerSettings
 from runtime.worker.task import Job, perform
 
 
-
 class Process(msgspec.Struct, frozen=True):
     """What the attempt's process knows before the start is granted."""
 

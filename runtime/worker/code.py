@@ -26,7 +26,7 @@ _GIVE_UP_AFTER = 5.0
 Signature = tuple[int, int, int]
 
 
-class ImportTimeout(BaseException):  # noqa: N818  ends an import the way SystemExit does
+class ImportTimeout(BaseException):
     """Importing a DAG file took too long."""
 
 

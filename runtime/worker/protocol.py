@@ -49,7 +49,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     retry: bool = True
     retry_delay: float = 300.0
-    return_value: msgspec.Raw | None = None
+    return_value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 encode = msgspec.json.Encoder().encode

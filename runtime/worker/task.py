@@ -56,7 +56,7 @@ def perform(job: Job) -> Result:
         value = _execute(job, dag, task)
     except BaseException as error:
         return _failure(error, task)
-    return Result("success", return_value=value)
+    return Result("success", return_value=msgspec.UNSET if value is None else value)
 
 
 def find_task(loaded: LoadedFile, run: RunContext) -> tuple[DAG, BaseOperator]:

@@ -21,6 +21,7 @@ from runtime.log.capture import AttemptLog
 from runtime.worker.attempt import Process
 from runtime.worker.child import fork_attempt, spawn_attempt
 from runtime.worker.code import CodeCache
+from runtime.worker.inline import InlineAttempt
 from runtime.worker.linux import adopt_orphans, boot_id, boottime, resident_bytes, sweep_children
 from runtime.worker.loop import NEVER, Loop
 from runtime.worker.reporter import PipeReporter
@@ -55,7 +56,7 @@ class Worker:
         self._code = CodeCache(settings)
         self._log = AttemptLog(settings.log_level)
         self._host = Host(socket.gethostname(), boot_id())
-        self._attempt: Supervisor | None = None
+        self._attempt: Supervisor | InlineAttempt | None = None
         self._leaving = False
         self._retiring = False
         self._count = 0
@@ -125,23 +126,25 @@ class Worker:
             return
         self._attempt.start()
 
-    def _launch(self, workload: Workload) -> Supervisor:
+    def _launch(self, workload: Workload) -> Supervisor | InlineAttempt:
         key, code = workload.key, workload.code
         loaded = self._code.get(code.rel_path, code.file_hash) if code.rel_path else None
         process = Process(key.attempt_id, self._settings, loaded, self._log)
         self._retiring = self._retiring or self._code.threads_left
+        if self._settings.task_isolation == "reuse":
+            return InlineAttempt(process, self._host, self._reporter, self._channel.fileno(), self._executor_ready)
         if self._settings.task_isolation == "spawn" or self._code.threads_left:
             child = spawn_attempt(process)
         else:
-            folder = attempt_folder(
-                self._settings.base_log_folder, key.dag_id, key.run_id, key.task_id, key.map_index
-            )
+            folder = attempt_folder(self._settings.base_log_folder, key.dag_id, key.run_id, key.task_id, key.map_index)
             foreign = (self._channel.fileno(), self._wakeup, self._wakeup_writer)
             child = fork_attempt(process, foreign, folder)
         return Supervisor(process, child, self._loop, self._host, self._reporter)
 
-    def _take_end(self, attempt: Supervisor, end: End) -> None:
+    def _take_end(self, attempt: Supervisor | InlineAttempt, end: End) -> None:
         self._attempt = None
+        if isinstance(attempt, InlineAttempt):
+            self._retiring = self._retiring or attempt.spoiled or self._count >= self._settings.reuse_limit
         self._send_end(attempt.session.attempt_id, end)
 
     def _send_end(self, attempt_id: str, end: End) -> None:

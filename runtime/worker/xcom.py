@@ -26,7 +26,9 @@ def encode_value(value: Any, said: str) -> msgspec.Raw:
     except (TypeError, ValueError, RecursionError) as error:
         raise XComValueError(f"{said} {_complaint(value, error)}; XCom takes JSON values") from None
     if len(data) > LARGEST:
-        raise XComValueError(f"{said} {len(data)} bytes of JSON; XCom takes at most {LARGEST}: store it, pass its address")
+        raise XComValueError(
+            f"{said} {len(data)} bytes of JSON; XCom takes at most {LARGEST}: store it, pass its address"
+        )
     return msgspec.Raw(data)
 
 

@@ -106,7 +106,7 @@ def test_database_of_a_newer_version_is_left_alone(refused, settings, home, word
 
 def test_file_that_is_no_database(refused, home):
     (home / "hybrid.db").write_text("this is a poem, not a database, and long enough to be seen as such\n" * 40)
-    assert "file is not a database" in refused("dags", "list", code=1)
+    assert refused("dags", "list", code=1) == "the metadata DB cannot be read: file is not a database"
 
 
 @pytest.mark.parametrize("verb", [["standalone"], ["db", "migrate"]])

@@ -21,6 +21,7 @@ import msgspec
 from executors.local.channel import Channel, ChannelClosedError, Kind
 from executors.workload import CodeReference, TaskInstanceKey, Workload
 from runtime.core import messages as m
+from runtime.worker import linux
 
 DEADLINE = 30.0
 ENTRY = """
@@ -92,7 +93,9 @@ class WorkerEnd:
     def __init__(self, folder: Path, service: MemoryService, **config: Any) -> None:
         self.dags, self.logs, self.service = folder / "dags", folder / "logs", service
         self.dags.mkdir(exist_ok=True)
-        settings = {"dags_folder": str(self.dags), "base_log_folder": str(self.logs)} | {k: str(v) for k, v in config.items()}
+        settings = {"dags_folder": str(self.dags), "base_log_folder": str(self.logs)} | {
+            k: str(v) for k, v in config.items()
+        }
         ours, theirs = socket.socketpair()
         with theirs:
             argv = [sys.executable, "-c", ENTRY, str(theirs.fileno()), msgspec.json.encode(settings).decode()]
@@ -128,8 +131,16 @@ class WorkerEnd:
         assert ended["ok"], ended
         return self.service.finishes[attempt_id]
 
+    def value(self, task_id: str, **run: Any) -> Any:
+        """Run a task that succeeds and return what it returned."""
+        report = self.run(task_id, **run)
+        assert report.outcome == "success", report.reason
+        return None if report.return_value is None else msgspec.json.decode(report.return_value)
+
     def kill(self, attempt_id: str, **order: Any) -> None:
-        self.channel.send(Kind.KILL, msgspec.json.encode({"attempt_id": attempt_id, "reason": "stopped by hand", **order}))
+        self.channel.send(
+            Kind.KILL, msgspec.json.encode({"attempt_id": attempt_id, "reason": "stopped by hand", **order})
+        )
 
     def wait_end(self, attempt_id: str) -> dict[str, Any]:
         self.pump(lambda: attempt_id in self.ended)
@@ -150,6 +161,7 @@ class WorkerEnd:
         poller.register(self.channel.fileno(), select.POLLIN)
         while not until():
             assert time.monotonic() < deadline, f"waited {seconds} s"
+            self.channel.flush()
             if poller.poll(10):
                 for kind, body in self.channel.receive():
                     self._take(kind, body)
@@ -207,6 +219,22 @@ def run_context(task_id: str, rel_path: str, file_hash: str, **fields: Any) -> m
         "task_start_date": 1_795_305_601_000_000,
     }
     return m.RunContext(task_id=task_id, rel_path=rel_path, file_hash=file_hash, **{**defaults, **fields})
+
+
+def adopt_orphans() -> None:
+    """What a worker that is killed leaves behind becomes a child of the tests, as it becomes one of the zygote."""
+    linux.adopt_orphans()
+
+
+def orphans() -> list[int]:
+    """Living processes of attempts that this process has adopted; dead ones are reaped."""
+    found = []
+    for pid in linux.child_pids(os.getpid()):
+        with suppress(OSError):
+            if b"HYBRID_ATTEMPT_ID=" in Path(f"/proc/{pid}/environ").read_bytes():
+                found.append(pid)
+                os.waitpid(pid, os.WNOHANG)
+    return [pid for pid in found if alive(pid)]
 
 
 def alive(pid: int) -> bool:

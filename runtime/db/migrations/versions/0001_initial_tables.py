@@ -177,7 +177,8 @@ def upgrade() -> None:
         sa.Column("retry_at", sa.BigInteger(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "state IN ('none', 'scheduled', 'queued', 'running', 'restarting', 'up_for_retry', 'success', 'failed', 'skipped', 'upstream_failed', 'removed')",
+            "state IN ('none', 'scheduled', 'queued', 'running', 'restarting', 'up_for_retry', 'success', "
+            "'failed', 'skipped', 'upstream_failed', 'removed')",
             name=op.f("ck_task_instance_state"),
         ),
         sa.ForeignKeyConstraint(
