@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from runtime.authoring.arguments import mapping
@@ -84,17 +84,10 @@ class BashOperator(BaseOperator):
         process = self._process
         if process is None or process.poll() is not None:
             return
-        import psutil
-
-        try:
-            family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        except psutil.NoSuchProcess:
-            return
-        for member in family:
-            try:
-                member.terminate()
-            except psutil.NoSuchProcess:
-                continue
+        for member in _stopped_family(process.pid):
+            for send in (signal.SIGTERM, signal.SIGCONT):
+                with suppress(ProcessLookupError):
+                    os.kill(member, send)
 
     def _environment(self) -> dict[str, str] | None:
         if self.env is None:
@@ -144,6 +137,18 @@ def _start(command: str, env: dict[str, str] | None, folder: str) -> subprocess.
         cwd=folder,
         preexec_fn=lifeline(),  # noqa: PLW1509  see above
     )
+
+
+def _stopped_family(pid: int) -> list[int]:
+    """The process and its descendants, all stopped: each before its children are listed, so that none slips by."""
+    import psutil
+
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        children = psutil.Process(pid).children()
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return []
+    return [pid, *(member for child in children for member in _stopped_family(child.pid))]
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:

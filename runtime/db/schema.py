@@ -127,6 +127,9 @@ dag_run = Table(
     UniqueConstraint("dag_id", "logical_date"),
     _one_of("state", RunState),
 )
+run_is_open = text("dag_run.state IN ('queued', 'running')")
+"""Condition of the partial index below. SQLite uses such an index only where a query has the very same words; this one
+stands in every query that must not grow with history."""
 _run_open = text("state IN ('queued', 'running')")
 Index("ix_dag_run_open", dag_run.c.dag_id, sqlite_where=_run_open, postgresql_where=_run_open)
 
@@ -156,6 +159,7 @@ task_instance = Table(
     UniqueConstraint("dag_run_id", "task_id", "map_index"),
     _one_of("state", TaskState),
 )
+task_instance_is_active = text("task_instance.state IN ('queued', 'running', 'restarting')")
 _ti_active = text("state IN ('queued', 'running', 'restarting')")
 Index("ix_task_instance_active", task_instance.c.pool, sqlite_where=_ti_active, postgresql_where=_ti_active)
 
@@ -187,6 +191,7 @@ task_attempt = Table(
     _one_of("state", AttemptState),
 )
 Index("ix_task_attempt_task_instance_id", task_attempt.c.task_instance_id)
+attempt_is_active = text("task_attempt.state IN ('queued', 'running')")
 _attempt_active = text("state IN ('queued', 'running')")
 Index(
     "ix_task_attempt_active",

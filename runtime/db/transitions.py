@@ -174,12 +174,12 @@ class Batch:
         self._event(ti, state, reason)
         end_date = None if state is TaskState.NONE else self.at
         self.ends.append(
-            self._where(ti) | {"v_state": state, "v_end_date": end_date, "v_retry_at": retry_at, "v_reason": reason}
+            self._where(ti) | {"v_state": state.value, "v_end_date": end_date, "v_retry_at": retry_at, "v_reason": reason}
         )
 
     def end_attempt(self, attempt_id: str, state: AttemptState, reason: str | None = None) -> None:
         """The attempt is over; the task instance's own state is a separate change."""
-        self.attempt_ends.append({"b_id": attempt_id, "v_state": state, "v_at": self.at, "v_reason": reason})
+        self.attempt_ends.append({"b_id": attempt_id, "v_state": state.value, "v_at": self.at, "v_reason": reason})
 
     def notify(self, dag_run_id: int, kind: str, task_instance_id: str | None, attempt_id: str | None) -> None:
         """Leave a row in the run's inbox: its owner has consequences to apply."""
@@ -211,7 +211,7 @@ class Batch:
 
     @staticmethod
     def _where(ti: Subject) -> Row:
-        return {"b_id": ti.id, "b_state": ti.state, "b_attempt": ti.attempt_id}
+        return {"b_id": ti.id, "b_state": ti.state.value, "b_attempt": ti.attempt_id}
 
     def _event(self, ti: Subject, new: TaskState, reason: str | None, attempt_id: str | None = None) -> None:
         check_transition(ti.state, new, f"{ti.name or ti.id}, attempt {ti.attempt_id}, by {self.actor}: {reason}")
@@ -221,8 +221,8 @@ class Batch:
                 "dag_run_id": ti.dag_run_id,
                 "task_instance_id": ti.id,
                 "attempt_id": attempt_id or ti.attempt_id,
-                "old_state": ti.state,
-                "new_state": new,
+                "old_state": ti.state.value,
+                "new_state": new.value,
                 "actor": self.actor,
                 "reason": reason,
             }

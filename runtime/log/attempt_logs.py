@@ -45,7 +45,7 @@ def open_append(path: str) -> int:
 
 
 def format_line(at: int, level: str, where: str, text: str) -> str:
-    """``[2026-11-22T05:00:00.123456Z] {module.py:12} INFO - text``; ``at`` in nanoseconds, every line of ``text`` so."""
+    """``[2026-11-22T05:00:00.123456Z] {module.py:12} INFO - text``, each line of ``text`` so; ``at`` in nanoseconds."""
     second, rest = divmod(at, 1_000_000_000)
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
     head = f"[{moment}.{rest // 1000:06d}Z] {{{where}}} {level} - "

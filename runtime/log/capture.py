@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 from runtime.log.attempt_logs import open_append
@@ -49,7 +48,7 @@ class AttemptLog:
         os.dup2(self._fd, 2)
 
     def say(self, text: str) -> None:
-        """A line of the runtime's own. Not through :mod:`logging`: its first use costs a forked process 100 page copies."""
+        """A line of the runtime's own. Not by :mod:`logging`: its first use costs a forked process 100 page copies."""
         self.write(time.time_ns(), "INFO", "attempt", text.split("\n"))
 
     def close(self) -> None:
@@ -100,7 +99,7 @@ class LineStream(io.TextIOBase):
         partial = self._partial.pop(thread, "") + text
         if "\n" in text or len(partial) > LONGEST_PARTIAL:
             *lines, partial = partial.split("\n")
-            where = _place(sys._getframe(1))
+            where = _caller()
             if len(partial) > LONGEST_PARTIAL:
                 lines, partial = [*lines, partial], ""
             self._log.write(time.time_ns(), self._level, where, lines)
@@ -109,8 +108,7 @@ class LineStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        frame = sys._getframe(1)
-        self._flush(threading.get_ident(), _place(frame))
+        self._flush(threading.get_ident(), _caller())
 
     def flush_all(self) -> None:
         """Write the unfinished lines of all threads."""
@@ -171,7 +169,12 @@ def _encode(text: str) -> bytes:
         return text.encode(errors="backslashreplace")
 
 
-def _place(frame: FrameType) -> str:
+def _caller() -> str:
+    """The line that called ``write`` or ``flush``; nobody where the interpreter itself does, at its end."""
+    try:
+        frame = sys._getframe(2)
+    except ValueError:
+        return "interpreter"
     return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
 
 

@@ -30,4 +30,3 @@ def run_processor(settings: Settings) -> int:
     finally:
         database.close()
     return 0
-

@@ -7,11 +7,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from runtime.core.ids import scheduled_run_id
-from runtime.core.states import RUN_FINISHED
 from runtime.core.timetables import DueRun
 from runtime.db.dags import due_run, store_due_run
 from runtime.db.runs import insert_run
-from runtime.db.schema import dag, dag_run
+from runtime.db.schema import dag, dag_run, run_is_open
 from runtime.scheduler.loading import GraphCache
 
 
@@ -43,7 +42,7 @@ def _create_for(connection: Connection, row: Row[Any], graphs: GraphCache, limit
         select(func.count()).where(
             dag_run.c.dag_id == row.dag_id,
             dag_run.c.run_type == "scheduled",
-            dag_run.c.state.not_in(sorted(RUN_FINISHED)),
+            run_is_open,
         )
     ).scalar_one()
     room = min(limit, row.max_active_runs - open_runs)

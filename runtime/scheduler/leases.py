@@ -13,13 +13,15 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
 
 from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
 from runtime.core.ids import uuid7
 from runtime.db.schema import dag_run, scheduler
 from runtime.scheduler.processes import boot_id, start_time
+
+_HOLD = select(scheduler.c.ended_at).where(scheduler.c.id == bindparam("b_id")).with_for_update()
 
 
 class LeaseLostError(Exception):
@@ -64,8 +66,7 @@ def register(connection: Connection, me: Identity, lease_seconds: float) -> None
 
 def hold(connection: Connection, me: Identity) -> None:
     """Lock this scheduler's row for the transaction. Raises :class:`LeaseLostError` when it was buried."""
-    query = select(scheduler.c.ended_at).where(scheduler.c.id == me.id).with_for_update()
-    row = connection.execute(query).first()
+    row = connection.execute(_HOLD, {"b_id": me.id}).first()
     if row is None or row.ended_at is not None:
         raise LeaseLostError(f"scheduler {me.id} was declared dead by another one")
 

@@ -10,14 +10,21 @@ from collections.abc import Container
 
 from sqlalchemy import Connection, func, select
 
-from runtime.core.states import TASK_ACTIVE
-from runtime.db.schema import pool, task_instance
+from runtime.db.schema import pool, task_instance, task_instance_is_active
 from runtime.scheduler.ready import LimitKey
 from runtime.scheduler.runs import Instance, RunModel
 
 UNLIMITED = 2**31
 NOT_NOW: LimitKey = ("not now", "")
 """Held by a step that looks at one run only."""
+
+
+_POOLS = select(pool.c.name, pool.c.slots).order_by(pool.c.name).with_for_update()
+_USED = (
+    select(task_instance.c.pool, func.sum(task_instance.c.pool_slots))
+    .where(task_instance_is_active)
+    .group_by(task_instance.c.pool)
+)
 
 
 class Limits:
@@ -51,14 +58,9 @@ class Limits:
 
 def read_pools(connection: Connection) -> dict[str, int]:
     """Lock the pools; return the free slots of each. A pool of -1 slots is unlimited."""
-    rows = connection.execute(select(pool.c.name, pool.c.slots).order_by(pool.c.name).with_for_update())
-    free = {row.name: UNLIMITED if row.slots < 0 else row.slots for row in rows}
-    used = (
-        select(task_instance.c.pool, func.sum(task_instance.c.pool_slots).label("slots"))
-        .where(task_instance.c.state.in_(sorted(TASK_ACTIVE)))
-        .group_by(task_instance.c.pool)
-    )
-    for row in connection.execute(used):
-        if row.pool in free:
-            free[row.pool] -= row.slots
+    free = {name: UNLIMITED if slots < 0 else slots for name, slots in connection.execute(_POOLS)}
+    # A second statement: one that waited for the locks would still count with the snapshot from before the wait.
+    for name, slots in connection.execute(_USED):
+        if name in free:
+            free[name] -= slots
     return free

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, Row, delete, func, insert, or_, select, updat
 
 from runtime.core.ids import uuid7
 from runtime.core.specs import decode_dag
-from runtime.core.states import RUN_FINISHED, RunState, TaskState
-from runtime.db.schema import dag, dag_run, dag_version, run_inbox, task_attempt, task_instance
+from runtime.core.states import RunState, TaskState
+from runtime.db.schema import dag, dag_run, dag_version, run_inbox, run_is_open, task_attempt, task_instance
 from runtime.db.transitions import GuardRefusedError, record_run_event
 from runtime.scheduler.graph import DagGraph, build_graph
 from runtime.scheduler.leases import Identity
@@ -44,6 +44,7 @@ def claimable_runs(connection: Connection, limit: int) -> list[Row[Any]]:
         select(dag_run, dag.c.max_active_runs)
         .join(dag, dag.c.dag_id == dag_run.c.dag_id)
         .where(
+            run_is_open,
             dag_run.c.lease_owner.is_(None),
             or_(
                 dag_run.c.state == RunState.RUNNING,
@@ -108,8 +109,8 @@ def paused_dags(connection: Connection) -> set[str]:
 
 def drop_stray_inbox_rows(connection: Connection) -> None:
     """Forget reports of runs that have ended: whoever reopens one reads all of it."""
-    ended = select(dag_run.c.id).where(dag_run.c.state.in_(sorted(RUN_FINISHED)))
-    connection.execute(delete(run_inbox).where(run_inbox.c.dag_run_id.in_(ended)))
+    open_runs = select(dag_run.c.id).where(run_is_open)
+    connection.execute(delete(run_inbox).where(run_inbox.c.dag_run_id.not_in(open_runs)))
 
 
 def fill(connection: Connection, model: RunModel) -> None:
@@ -173,7 +174,7 @@ def _active_runs(connection: Connection, dag_ids: Iterable[str]) -> dict[str, in
     connection.execute(select(dag.c.dag_id).where(dag.c.dag_id.in_(names)).order_by(dag.c.dag_id).with_for_update())
     query = (
         select(dag_run.c.dag_id, func.count())
-        .where(dag_run.c.dag_id.in_(names), dag_run.c.state == RunState.RUNNING)
+        .where(run_is_open, dag_run.c.dag_id.in_(names), dag_run.c.state == RunState.RUNNING)
         .group_by(dag_run.c.dag_id)
     )
     return {row[0]: row[1] for row in connection.execute(query)}

@@ -8,7 +8,7 @@ from sqlalchemy import Select, select
 
 from runtime.core.clock import SECOND
 from runtime.core.states import TASK_ACTIVE, AttemptState, RunState, TaskState
-from runtime.db.schema import dag_run, task_attempt
+from runtime.db.schema import attempt_is_active, dag_run, task_attempt
 from runtime.scheduler.losses import LossPolicy, lose, watch_until_quiet
 from runtime.scheduler.runs import Instance, RunModel
 from runtime.scheduler.step import Step
@@ -38,6 +38,7 @@ def check_heartbeats(step: Step, policy: LossPolicy, timeout: float) -> None:
         .join(dag_run, dag_run.c.id == task_attempt.c.dag_run_id)
         .where(
             dag_run.c.lease_owner == step.memory.identity.id,
+            attempt_is_active,
             task_attempt.c.state == AttemptState.RUNNING,
             task_attempt.c.heartbeat_at < step.at - round(timeout * SECOND),
         )
@@ -58,6 +59,7 @@ def check_queued(step: Step, policy: LossPolicy, timeout: float) -> None:
         .join(dag_run, dag_run.c.id == task_attempt.c.dag_run_id)
         .where(
             dag_run.c.lease_owner == step.memory.identity.id,
+            attempt_is_active,
             task_attempt.c.state == AttemptState.QUEUED,
             task_attempt.c.queued_at < step.at - round(timeout * SECOND),
         )

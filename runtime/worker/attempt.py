@@ -1,6 +1,6 @@
 """The process of one attempt, from the moment it exists: wait for the go, run the task, report, leave.
 
-``python -m runtime.worker.attempt FD`` is the ``spawn`` isolation: a fresh interpreter that gets everything over ``FD``.
+``python -m runtime.worker.attempt FD`` is the ``spawn`` isolation: a fresh interpreter, told everything over ``FD``.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from executors.local.channel import Channel, Kind
@@ -69,10 +70,8 @@ def _become_attempt(
         line = SupervisorLine(Channel(sock), Interrupts())
     except BaseException:
         os._exit(1)
-    try:
+    with suppress(OSError):  # said again, and reported, when the log file is opened
         make_folder(log_folder)
-    except OSError:
-        pass  # said again, and reported, when the log file is opened
     live(process, line)
 
 

@@ -2,7 +2,7 @@
 
 There is no process to kill but the worker. A tick (SIGALRM) between the bytecodes of user code keeps up heartbeats,
 obeys KILL and raises ``execution_timeout``; a task that holds the interpreter in C code is out of its reach, and one
-that does not end within its grace takes the worker down. What a task changes in the process, the next one finds changed.
+that does not end within its grace takes the worker down. What a task changes in the process, the next finds changed.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class InlineAttempt(Interrupts):
         self._ready = False
         self._running = False
         self._hearing = False
+        self._told = False
         self._stopping: str | None = None
         self._kill_at = self._limit_at = NEVER
         self._outer_term = signal.getsignal(signal.SIGTERM)
@@ -169,15 +170,14 @@ class InlineAttempt(Interrupts):
             self._interrupt_once(TaskKilled(self._stopping))
         elif now >= self._limit_at:
             self._limit_at = NEVER
-            self.stop(f"ran longer than its execution_timeout of {self._limit:g} s")
-            self._interrupt_once(TaskTimeout(self._stopping or ""))
+            overdue = f"ran longer than its execution_timeout of {self._limit:g} s"
+            self.stop(overdue)
+            self._interrupt_once(TaskTimeout(overdue))
 
     def _interrupt_once(self, error: BaseException) -> None:
         if not self._told:
             self._told = True
             self.interrupt(error)
-
-    _told = False
 
     def _leave(self, reason: str) -> NoReturn:
         """User code does not return: end the process, the only thing that can be ended."""

@@ -1,4 +1,4 @@
-"""One attempt's talk with the task service: start, heartbeats, finish. All moments are seconds of ``CLOCK_BOOTTIME``."""
+"""One attempt's talk with the task service: start, heartbeats, finish. Moments are seconds of ``CLOCK_BOOTTIME``."""
 
 from __future__ import annotations
 

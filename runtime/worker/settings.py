@@ -26,8 +26,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     """Between SIGTERM and SIGKILL, for ``on_kill`` and ``finally``."""
     import_timeout: float = 30.0
     task_isolation: Isolation = "fork"
-    """``fork``: a process per attempt. ``spawn``: a fresh interpreter per attempt. ``reuse``: attempts run in the worker
-    process itself, fastest by far, but what one leaves behind the next one finds, and a task that ignores its
+    """``fork``: a process per attempt. ``spawn``: a fresh interpreter per attempt. ``reuse``: attempts run in the
+    worker process itself, fastest by far, but what one leaves behind the next one finds, and a task that ignores its
     cancellation takes the worker down with it."""
     on_version_mismatch: OnMismatch = "run"
     max_files: int = 4

@@ -145,7 +145,7 @@ class Supervisor:
         return f"ran longer than its execution_timeout of {seconds or 0:g} s and did not stop"
 
     def _exited(self) -> None:
-        """The child is dead. Read its last words, kill its group while its zombie keeps the group's id ours, reap it."""
+        """The child is dead: read its last words, kill its group while its zombie keeps that id ours, reap it."""
         self._drain()
         kill_group(self._child.pid)
         _, status = os.waitpid(self._child.pid, 0)

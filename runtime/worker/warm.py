@@ -1,4 +1,4 @@
-"""The worker process: takes one attempt after the other from its executor and supervises it. One thread, one ``poll``."""
+"""The worker process: takes one attempt after the other from its executor and supervises it. One thread, one poll."""
 
 from __future__ import annotations
 

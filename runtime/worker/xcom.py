@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import msgspec
@@ -46,20 +47,19 @@ def _complaint(value: Any, error: Exception) -> str:
 
 
 def _offender(value: Any, place: str) -> tuple[Any, str] | None:
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return value, place
+    """The first thing in ``value`` that is no JSON, and where it is; ``None`` where all of it is."""
     if isinstance(value, _PLAIN):
-        return None
+        return (value, place) if isinstance(value, float) and not math.isfinite(value) else None
     if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, _PLAIN):
-                return key, f"{place}[{key!r}]"
-            if found := _offender(item, f"{place}[{key!r}]"):
-                return found
-        return None
-    if isinstance(value, (list, tuple)):
-        return next((found for i, item in enumerate(value) if (found := _offender(item, f"{place}[{i}]"))), None)
-    return value, place
+        bad_key = next((key for key in value if not isinstance(key, _PLAIN)), None)
+        if bad_key is not None:
+            return bad_key, f"a key of {place}" if place else "one of its keys"
+        items = [(item, f"{place}[{key!r}]") for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        items = [(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    else:
+        return value, place
+    return next((found for item, where in items if (found := _offender(item, where))), None)
 
 
 def _a(value: Any) -> str:

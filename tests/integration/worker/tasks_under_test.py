@@ -164,7 +164,7 @@ with DAG("d", params={"colour": "red", "size": 1}):
             try:
                 time.sleep(1000)
             except Exception:
-                pass
+                continue
 
     @one(execution_timeout=0.2, retry_delay=9)
     def takes_too_long():
@@ -176,7 +176,7 @@ with DAG("d", params={"colour": "red", "size": 1}):
             try:
                 time.sleep(1000)
             except BaseException:
-                pass
+                continue
 
     Cleaning(task_id="cleans_up")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import msgspec
 import pytest
 from worker_end import MemoryService
 
@@ -15,7 +16,7 @@ LINE = re.compile(r"\[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\] \{[^}]+\} [A-Z]+ 
 
 def test_a_task_that_returns_nothing_succeeds_without_an_xcom(worker):
     report = worker.run("succeeds")
-    assert (report.outcome, report.reason, report.return_value) == ("success", "", None)
+    assert (report.outcome, report.reason, report.return_value) == ("success", "", msgspec.UNSET)
 
 
 def test_the_return_value_travels_with_the_report(worker):

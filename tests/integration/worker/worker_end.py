@@ -1,4 +1,4 @@
-"""The executor's end of a worker's socket, for tests: a real worker process, real forks, and a task service in memory."""
+"""The executor's end of a worker's socket, for tests: a real worker process, real forks, a task service in memory."""
 
 from __future__ import annotations
 
@@ -93,12 +93,11 @@ class WorkerEnd:
     def __init__(self, folder: Path, service: MemoryService, **config: Any) -> None:
         self.dags, self.logs, self.service = folder / "dags", folder / "logs", service
         self.dags.mkdir(exist_ok=True)
-        settings = {"dags_folder": str(self.dags), "base_log_folder": str(self.logs)} | {
-            k: str(v) for k, v in config.items()
-        }
+        settings = {"dags_folder": self.dags, "base_log_folder": self.logs, **config}
+        setup = msgspec.json.encode({name: str(value) for name, value in settings.items()}).decode()
         ours, theirs = socket.socketpair()
         with theirs:
-            argv = [sys.executable, "-c", ENTRY, str(theirs.fileno()), msgspec.json.encode(settings).decode()]
+            argv = [sys.executable, "-c", ENTRY, str(theirs.fileno()), setup]
             self.process = subprocess.Popen(argv, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
         self.channel = Channel(ours)
         self.idle: dict[str, Any] | None = None
@@ -135,7 +134,7 @@ class WorkerEnd:
         """Run a task that succeeds and return what it returned."""
         report = self.run(task_id, **run)
         assert report.outcome == "success", report.reason
-        return None if report.return_value is None else msgspec.json.decode(report.return_value)
+        return None if report.return_value is msgspec.UNSET else msgspec.json.decode(report.return_value)
 
     def kill(self, attempt_id: str, **order: Any) -> None:
         self.channel.send(

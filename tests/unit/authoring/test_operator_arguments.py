@@ -87,7 +87,10 @@ class TestChecks:
         [
             (lambda: BashOperator(task_id="t", bash_command=""), "task 't': bash_command is empty"),
             (lambda: BashOperator(task_id="t", bash_command=["ls"]), "task 't': bash_command must be a string"),
-            (lambda: BashOperator(task_id="t", bash_command="x", skip_on_exit_code=0), "must be exit codes of 1 to 255"),
+            (
+                lambda: BashOperator(task_id="t", bash_command="x", skip_on_exit_code=0),
+                "must be exit codes of 1 to 255",
+            ),
             (lambda: PythonOperator(task_id="t", python_callable="f"), "python_callable must be a function, not 'f'"),
             (lambda: PythonOperator(task_id="t", python_callable=print, op_args="a"), r"op_args must be a list"),
         ],

@@ -16,7 +16,15 @@ from runtime.core.zones import UnknownZoneError, zone, zone_name
 
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
-ZONES = ["UTC", "America/New_York", "Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca", "+05:30"]
+ZONES = [
+    "UTC",
+    "America/New_York",
+    "Europe/Berlin",
+    "Australia/Lord_Howe",
+    "Pacific/Apia",
+    "Africa/Casablanca",
+    "+05:30",
+]
 EXPRESSIONS = [
     "* * * * *",
     "*/5 * * * *",
@@ -108,7 +116,9 @@ class TestWithoutCatchup:
         assert run.run_after == utc(2024, 5, 3)
 
     def test_missed_intervals_are_left_out_and_the_next_one_is_in_the_future(self):
-        run = due(cron("0 0 * * *"), after=utc(2024, 5, 2), start=utc(2020, 1, 1), catchup=False, now=utc(2024, 5, 3, 12))
+        run = due(
+            cron("0 0 * * *"), after=utc(2024, 5, 2), start=utc(2020, 1, 1), catchup=False, now=utc(2024, 5, 3, 12)
+        )
         assert run.logical_date == utc(2024, 5, 3)
         later = due(cron("0 0 * * *"), after=utc(2024, 5, 2), catchup=False, now=utc(2024, 5, 20, 12))
         assert later.logical_date == utc(2024, 5, 19)
@@ -226,7 +236,10 @@ class TestValidation:
         ("expression", "message"),
         [
             ("* * * *", "cron '* * * *' has 4 fields; it needs five: minute hour day-of-month month day-of-week"),
-            ("0 0 * * * *", "cron '0 0 * * * *' has 6 fields; it needs five: minute hour day-of-month month day-of-week"),
+            (
+                "0 0 * * * *",
+                "cron '0 0 * * * *' has 6 fields; it needs five: minute hour day-of-month month day-of-week",
+            ),
             ("0 0 31 2 *", "bad cron '0 0 31 2 *': it never fires"),
             ("R * * * *", "cron 'R * * * *': H and R stand for chosen-at-random times; write the times out"),
         ],
@@ -241,7 +254,9 @@ class TestValidation:
         with pytest.raises(TimetableError, match=r"^bad cron '.*': .+"):
             validate(cron(expression))
 
-    @pytest.mark.parametrize("expression", ["0 0 L * *", "0 0 ? * MON#1", "0 0 * JAN-MAR FRI", "0 0 15W * *", "0 0 * * 7"])
+    @pytest.mark.parametrize(
+        "expression", ["0 0 L * *", "0 0 ? * MON#1", "0 0 * JAN-MAR FRI", "0 0 15W * *", "0 0 * * 7"]
+    )
     def test_what_cron_users_know_is_accepted(self, expression):
         validate(cron(expression))
 
