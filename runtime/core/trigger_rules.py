@@ -82,9 +82,9 @@ def _all_failed(c: UpstreamCounts) -> Verdict:
 
 
 def _all_done_min_one_success(c: UpstreamCounts) -> Verdict:
-    if c.success:
-        return _when_done(c)
-    return _when_done(c, Verdict.UPSTREAM_FAILED if c.any_failed else Verdict.SKIP)
+    if c.skipped:
+        return Verdict.SKIP
+    return _when_done(c, Verdict.RUN if c.success else Verdict.UPSTREAM_FAILED)
 
 
 def _all_skipped(c: UpstreamCounts) -> Verdict:

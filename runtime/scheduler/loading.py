@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
@@ -111,6 +111,14 @@ def drop_stray_inbox_rows(connection: Connection) -> None:
     """Forget reports of runs that have ended: whoever reopens one reads all of it."""
     open_runs = select(dag_run.c.id).where(run_is_open)
     connection.execute(delete(run_inbox).where(run_inbox.c.dag_run_id.not_in(open_runs)))
+
+
+def release_forgotten(connection: Connection, me: Identity, known: Set[int]) -> None:
+    """Let go of runs that are ours in the DB alone: the answer to the commit that claimed them was lost."""
+    query = select(dag_run.c.id).where(run_is_open, dag_run.c.lease_owner == me.id)
+    forgotten = [identifier for identifier in connection.execute(query).scalars() if identifier not in known]
+    if forgotten:
+        connection.execute(update(dag_run).where(dag_run.c.id.in_(forgotten)).values(lease_owner=None))
 
 
 def fill(connection: Connection, model: RunModel) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, update
+from sqlalchemy.exc import OperationalError
 
 from executors.events import Accepted, Failed, Lost, Succeeded
 from executors.workload import TaskInstanceRef, Workload
@@ -21,7 +22,14 @@ from runtime.scheduler import leases
 from runtime.scheduler.creation import create_due_runs
 from runtime.scheduler.lanes import Health, Lane, LaneStatus
 from runtime.scheduler.limits import NOT_NOW
-from runtime.scheduler.loading import claim, claimable_runs, drop_stray_inbox_rows, paused_dags, reload
+from runtime.scheduler.loading import (
+    claim,
+    claimable_runs,
+    drop_stray_inbox_rows,
+    paused_dags,
+    release_forgotten,
+    reload,
+)
 from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
 from runtime.scheduler.mailbox import CallAnswer
 from runtime.scheduler.memory import Handed, Memory
@@ -79,9 +87,11 @@ class Schedule:
 
     def is_due(self, duty: str, at: int, seconds: float) -> bool:
         """Whether ``duty`` is due; then its next round is ``seconds`` away."""
-        if at < getattr(self, duty):
+        period = round(seconds * SECOND)
+        # One that seems farther away than its period: the clock was set back, and it must not wait for the old time.
+        if 0 < getattr(self, duty) - at <= period:
             return False
-        setattr(self, duty, at + round(seconds * SECOND))
+        setattr(self, duty, at + period)
         return True
 
 
@@ -139,7 +149,11 @@ class Scheduler:
         return seconds if due is None else max(0.0, min(seconds, (due - self._clock()) / SECOND))
 
     def step(self, *, hinted: bool = False) -> None:
-        """Do everything there is to do now. Raises :class:`~runtime.scheduler.leases.LeaseLostError`."""
+        """Do everything there is to do now.
+
+        Raises :class:`~runtime.scheduler.leases.LeaseLostError`, and ``OperationalError`` while the DB is not to be had:
+        nothing was changed then, and the same step may be tried again.
+        """
         at = self._clock()
         if at - self._last_step > STALL * SECOND:
             self._alive_since = at
@@ -153,6 +167,10 @@ class Scheduler:
             log.info("a step was undone, its runs are read again: %s", error)
             self._brought = brought
             self._again = True
+        except OperationalError:
+            self._brought = brought
+            self._schedule.look = 0
+            raise
         except _UndoneError as undone:
             self._isolate(at, undone, brought)
 
@@ -170,7 +188,7 @@ class Scheduler:
             if step is None or isinstance(error, leases.LeaseLostError):
                 raise
             self._undo(step)
-            if isinstance(error, _RACES):
+            if isinstance(error, (*_RACES, OperationalError)):
                 raise
             raise _UndoneError(list(step.touched)) from error
         self._hand_over(step, offers)
@@ -205,6 +223,7 @@ class Scheduler:
             self._look_soon()
         runs = []
         for row in rows:
+            step.claimed.add(row.id)
             runs.append(claim(connection, row, memory.identity, memory.graphs, step.at))
             step.adopt_run(runs[-1])
         return runs
@@ -215,6 +234,7 @@ class Scheduler:
             check_heartbeats(step, self.policy, self.options.heartbeat_timeout)
         check_queued(step, self.policy, self.options.queued_timeout)
         drop_stray_inbox_rows(step.connection)
+        release_forgotten(step.connection, self.memory.identity, {*self.memory.runs, *self.memory.quarantined})
         self.memory.ready.unpark_all()
 
     def _refresh_pauses(self, connection: Connection) -> None:
@@ -297,18 +317,11 @@ class Scheduler:
     def _undo(self, step: Step) -> None:
         self.memory.handed.update(step.freed)
         for identifier, run in step.touched.items():
-            if identifier in self.memory.runs and self._was_ours_before(step, run):
-                self.memory.stale.add(identifier)
-            else:
+            if identifier in step.claimed:
                 self.memory.drop(run)
+            else:
+                self.memory.stale.add(identifier)
         self.memory.ready.unpark_everything(NOT_NOW)
-
-    def _was_ours_before(self, step: Step, run: RunModel) -> bool:
-        """Whether the lease was committed earlier: one that this step claimed is not ours after all."""
-        query = dag_run.select().where(dag_run.c.id == run.id)
-        with self.database.read() as connection:
-            row = connection.execute(query).first()
-        return row is not None and row.lease_owner == self.memory.identity.id and row.lease_epoch == run.epoch
 
     def _isolate(self, at: int, undone: _UndoneError, brought: Brought) -> None:
         """A step failed and nobody knows by which run: try each alone, and leave out the one that fails again."""

@@ -9,6 +9,8 @@ import sys
 import time
 from types import FrameType
 
+from sqlalchemy.exc import OperationalError
+
 from runtime.config import Settings
 from runtime.core.ids import uuid7
 from runtime.db.engine import Database, open_database
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 
 SWITCH_INTERVAL = 0.0005
 """Seconds. The default of 5 ms is how long a lane waits for the interpreter while the loop is busy."""
+DATABASE_PAUSE = 1.0
+"""Seconds."""
 KILL_SECONDS = 10.0
 """For the workers to be gone after they were told to stop at once."""
 
@@ -69,14 +73,24 @@ def _run(assembly: Assembly, stop: Stop, grace: float) -> int:
     try:
         hinted = True
         while not stop.count:
-            scheduler.step(hinted=hinted)
-            hinted = assembly.waker.wait(scheduler.pause)
+            hinted = _turn(assembly, hinted)
         _shut_down(assembly, stop, grace)
     except LeaseLostError as error:
         log.critical("%s; its runs belong to others now, so it stops at once", error)
         _kill_local(assembly)
         return 1
     return 0
+
+
+def _turn(assembly: Assembly, hinted: bool) -> bool:
+    """One step and the wait after it; return whether a hint came."""
+    try:
+        assembly.scheduler.step(hinted=hinted)
+        pause = assembly.scheduler.pause
+    except OperationalError as error:
+        log.error("the metadata DB is not to be had, trying again in %g s: %s", DATABASE_PAUSE, str(error.orig).strip())
+        pause = DATABASE_PAUSE
+    return assembly.waker.wait(pause)
 
 
 def _shut_down(assembly: Assembly, stop: Stop, grace: float) -> None:

@@ -83,9 +83,10 @@ class Memory:
         instance.reason = route.reason
         if route.executor is None:
             self.held[instance.id] = route.reason
-        self.ready.add(instance, UNROUTED if route.executor is None else route.executor)
         if route.fails:
             self.timers.add(0, "unroutable", instance)
+        else:
+            self.ready.add(instance, UNROUTED if route.executor is None else route.executor)
 
     def drop(self, run: RunModel) -> None:
         """Forget a run; what of it still stands in queues and timers is dead."""
@@ -95,6 +96,8 @@ class Memory:
             self.held.pop(instance.id, None)
             if instance.state not in TASK_FINISHED:
                 instance.state = TaskState.REMOVED
+        # A timer may stand for days, and must not keep all of the run in memory.
+        run.clear()
 
     def occupied(self) -> dict[str, int]:
         """Slots in use by executor."""

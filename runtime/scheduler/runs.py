@@ -130,6 +130,10 @@ class RunModel:
         bad = any(instance.state in failed for node in leaves for instance in self.by_node[node.index])
         return RunState.FAILED if bad else RunState.SUCCESS
 
+    def clear(self) -> None:
+        """Let go of the instances; the model is of no more use."""
+        self.instances, self.by_node, self.counts = {}, [], []
+
     def open_instances(self) -> Iterator[Instance]:
         """Instances that have not ended."""
         return (instance for instance in self.instances.values() if instance.state not in TASK_FINISHED)
@@ -146,13 +150,15 @@ class RunModel:
     def _judge(self, indexes: Iterable[int]) -> Consequences:
         result = Consequences()
         pending = deque(indexes)
+        released: set[int] = set()
         while pending:
             node = self.graph.nodes[pending.popleft()]
             waiting = [instance for instance in self.by_node[node.index] if instance.state is TaskState.NONE]
-            if not waiting:
+            if not waiting or node.index in released:
                 continue
             verdict = evaluate(node.spec.trigger_rule, self.counts[node.index])
             if verdict is Verdict.RUN and not node.spec.empty:
+                released.add(node.index)
                 result.ready += waiting
             elif verdict is not Verdict.WAIT:
                 state = _VERDICT_STATES.get(verdict, TaskState.SUCCESS)

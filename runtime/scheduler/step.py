@@ -63,8 +63,8 @@ class Step:
     at: int
     batch: Batch = field(init=False)
     touched: dict[int, RunModel] = field(default_factory=dict)
-    fresh: dict[str, Subject] = field(default_factory=dict)
-    """Instances that became ready in this step, as the DB still has them."""
+    fresh: dict[str, tuple[Instance, Subject]] = field(default_factory=dict)
+    """Instances that became ready in this step, and as the DB still has them."""
     launches: list[tuple[Handed, Workload]] = field(default_factory=list)
     """To be handed over after the commit."""
     revoked: list[Attempt] = field(default_factory=list)
@@ -73,9 +73,13 @@ class Step:
     applied: list[int] = field(default_factory=list)
     freed: dict[str, Handed] = field(default_factory=dict)
     """Attempts that their executors have let go of, by id."""
+    claimed: set[int] = field(default_factory=set)
+    """Runs whose lease this step takes: not ours where it is undone."""
     quieted: list[str] = field(default_factory=list)
     """Lost attempts whose consequences this step has written."""
     released: Counter[tuple[str, str]] = field(default_factory=Counter)
+    returned: Counter[str] = field(default_factory=Counter)
+    """Pool slots that this step gives back and that the DB, until the step is written, still counts as used."""
 
     def __post_init__(self) -> None:
         self.batch = Batch(self.at, f"scheduler {self.memory.identity.id}")
@@ -115,7 +119,7 @@ class Step:
 
     def apply_state(self, instance: Instance, state: TaskState, retry_at: int | None) -> None:
         """The DB says that the instance's attempt has ended, and that the instance is in ``state`` now."""
-        self.release(instance)
+        self.release(instance, is_written=True)
         if state in TASK_FINISHED:
             self.follow(instance.run.end(instance, state))
         elif state is TaskState.UP_FOR_RETRY:
@@ -134,7 +138,7 @@ class Step:
     def make_ready(self, instance: Instance) -> None:
         """It may run now. Its state in the DB changes when the step ends: to *queued* if it finds a slot at once."""
         self.touch(instance.run)
-        self.fresh[instance.id] = instance.subject
+        self.fresh[instance.id] = (instance, instance.subject)
         instance.run.move(instance, TaskState.SCHEDULED)
         instance.attempt_id = None
         instance.scheduled_at = self.at
@@ -149,15 +153,21 @@ class Step:
     def take_subject(self, instance: Instance) -> Subject:
         """What a transition of ``instance`` is guarded by; the step's end no longer writes that it is *scheduled*."""
         fresh = self.fresh.pop(instance.id, None)
-        return instance.subject if fresh is None else fresh
+        return instance.subject if fresh is None else fresh[1]
 
     def touch(self, run: RunModel) -> None:
         self.touched[run.id] = run
 
-    def release(self, instance: Instance) -> None:
-        """Its attempt no longer counts against the limits: those that these held may be looked at again."""
-        self.released["pool", instance.node.spec.pool] += instance.node.spec.pool_slots
+    def release(self, instance: Instance, *, is_written: bool = False) -> None:
+        """Its attempt no longer counts against the limits: those that these held may be looked at again.
+
+        ``is_written``: the DB says so already; else this step is going to write it.
+        """
+        spec = instance.node.spec
+        self.released["pool", spec.pool] += spec.pool_slots
         self.released["run", str(instance.run.id)] += 1
+        if not is_written:
+            self.returned[spec.pool] += spec.pool_slots
 
     # -- what to do ----------------------------------------------------------------------------------------------
 
@@ -169,11 +179,19 @@ class Step:
         for limit, count in self.released.items():
             self.memory.ready.unpark(limit, count)
         if total > 0 and self.memory.ready:
-            limits = Limits(read_pools(self.connection), self.memory.paused, only)
-            for entry in self.memory.ready.choose(free, total, limits.blocked_by):
+            pools = read_pools(self.connection)
+            limits = Limits(
+                {name: free + self.returned[name] for name, free in pools.items()}, self.memory.paused, only
+            )
+            chosen = self.memory.ready.choose(free, total, limits.blocked_by)
+            for entry in chosen:
+                # All of them first: one that fails must not take the others, which have left their queues, with it.
+                self.touch(entry.instance.run)
+            for entry in chosen:
                 self._queue(entry)
-        for identifier, subject in self.fresh.items():
-            self.batch.schedule(subject, reason=self.memory.held.get(identifier))
+        for instance, subject in self.fresh.values():
+            reason = self.memory.held.get(instance.id)
+            self.batch.schedule(subject, infra_losses=instance.infra_losses, reason=reason)
 
     def finish_runs(self) -> None:
         """End the touched runs that have nothing left to do."""
@@ -212,7 +230,6 @@ class Step:
     def _queue(self, entry: Entry) -> None:
         instance = entry.instance
         graph = instance.run.graph
-        self.touch(instance.run)
         subject = self.take_subject(instance)
         same_try = instance.attempt_id is not None
         attempt = NewAttempt(

@@ -85,6 +85,8 @@ def _time_out_run(step: Step, run: RunModel) -> None:
     """``dagrun_timeout``: what has not ended is skipped, what runs is stopped, the run fails (as in Airflow)."""
     reason = f"dagrun_timeout: the run took longer than {run.graph.spec.dagrun_timeout:g} s"
     step.touch(run)
+    if run.outcome is not None:
+        return  # its last task ended in this very step, which ends the run by what became of its tasks
     active = [i.attempt_id for i in run.open_instances() if i.state in TASK_ACTIVE and i.attempt_id is not None]
     attempts = {a.row.ti_id: a for a in load_attempts(step.connection, active).values()} if active else {}
     for instance in list(run.open_instances()):

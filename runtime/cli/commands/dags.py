@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
@@ -97,7 +98,10 @@ def _test(args: Namespace) -> int:
     logical_date = parse_moment("DATE", args.date, settings.core.default_timezone)
     state = run_dag_once(settings, parse_into(settings), args.dag_id, logical_date, conf, show_change)
     print(f"{args.dag_id}: {state}")
-    return 0 if state == RunState.SUCCESS else 1
+    if state == RunState.SUCCESS:
+        return 0
+    print(f"hybrid: logs are below {settings.logging.base_log_folder}/dag_id={args.dag_id}", file=sys.stderr)
+    return 1
 
 
 def _dag(parser: ArgumentParser, **more: Any) -> None:

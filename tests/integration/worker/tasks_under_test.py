@@ -172,6 +172,7 @@ with DAG("d", params={"colour": "red", "size": 1}):
 
     @one(execution_timeout=0.2)
     def takes_too_long_and_swallows():
+        note("running", str(os.getpid()))
         while True:
             try:
                 time.sleep(1000)

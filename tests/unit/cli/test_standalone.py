@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,6 +16,16 @@ import psutil
 import pytest
 
 DEADLINE = 30.0
+ENDS = """
+from runtime import DAG, task
+
+with DAG("ends"):
+    @task
+    def end(dag_run=None):
+        word = dag_run.conf.get("word", "badly")
+        assert word == "well", f"{word} it ends"
+    end()
+"""
 
 
 class Standalone:
@@ -107,6 +118,27 @@ def test_daemons_do_not_outlive_a_killed_parent(standalone):
     standalone.process.kill()
     _, alive = psutil.wait_procs(list(daemons.values()), timeout=DEADLINE)
     assert not alive
+
+
+def test_trigger_wait_exits_by_how_the_run_ended(standalone, tmp_path):
+    """From a file saved in the folder to an exit code, by commands alone."""
+    standalone.read_until("hybrid is ready")
+    env = {**os.environ, "HYBRID_HOME": str(tmp_path / "new" / "home")}
+    (tmp_path / "new" / "home" / "dags" / "ends.py").write_text(ENDS)
+    standalone.read_until("ends.py: ends")
+
+    def hybrid(*words):
+        command = [sys.executable, "-m", "runtime.cli.main", *words]
+        return subprocess.run(command, capture_output=True, text=True, env=env, check=False, timeout=60)
+
+    assert hybrid("dags", "unpause", "ends").returncode == 0
+    well = hybrid("dags", "trigger", "ends", "--wait", "--conf", '{"word": "well"}', "-o", "json")
+    badly = hybrid("dags", "trigger", "ends", "--wait", "--run-id", "bad", "-o", "json")
+    assert (well.returncode, json.loads(well.stdout)["state"], well.stderr) == (0, "success", "")
+    assert (badly.returncode, json.loads(badly.stdout)["state"], badly.stderr) == (1, "failed", "")
+    assert "badly it ends" in hybrid("tasks", "logs", "ends", "bad", "end").stdout
+    (row,) = json.loads(hybrid("executors", "list", "-o", "json").stdout)
+    assert row["health"] == "healthy"
 
 
 def test_second_start_keeps_the_configuration(tmp_path):
