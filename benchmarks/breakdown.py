@@ -13,7 +13,9 @@ A moment is when the transaction that wrote it began: what a write costs counts 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +48,7 @@ def attempt_times(connection: Connection, runs: Iterable[int]) -> list[Times]:
     """Of the attempts of these runs that have started and ended."""
     instance, attempt = task_instance.c, task_attempt.c
     query = (
-        select(
-            attempt.dag_run_id, instance.scheduled_at, attempt.queued_at, attempt.started_at, attempt.ended_at
-        )
+        select(attempt.dag_run_id, instance.scheduled_at, attempt.queued_at, attempt.started_at, attempt.ended_at)
         .join_from(task_attempt, task_instance, instance.attempt_id == attempt.id)
         .where(attempt.dag_run_id.in_(list(runs)), attempt.started_at.is_not(None), attempt.ended_at.is_not(None))
     )
@@ -56,14 +56,26 @@ def attempt_times(connection: Connection, runs: Iterable[int]) -> list[Times]:
 
 
 def phases(times: Sequence[Times]) -> dict[str, list[float]]:
-    """Milliseconds of each attempt in each phase; the last phase has a value per hand-over within one run."""
+    """Milliseconds of each attempt in each phase; the last has a value per hand-over, none where runs overlap."""
     values = (
         [_milliseconds(t.ready, t.queued) for t in times],
         [_milliseconds(t.queued, t.started) for t in times],
         [_milliseconds(t.started, t.ended) for t in times],
-        [gap for run in sorted({t.run for t in times}) for gap in hand_overs([t for t in times if t.run == run])],
+        [gap for run in _runs_apart(times) for gap in hand_overs(run)],
     )
     return dict(zip(PHASES, values, strict=True))
+
+
+def _runs_apart(times: Sequence[Times]) -> list[list[Times]]:
+    """The attempts by run, where no two runs overlap; else nothing: a slot may then go to another run."""
+    by_run: dict[int, list[Times]] = defaultdict(list)
+    for one in times:
+        by_run[one.run].append(one)
+    runs = sorted(by_run.values(), key=lambda run: min(t.queued for t in run))
+    apart = all(
+        max(t.ended for t in earlier) <= min(t.queued for t in later) for earlier, later in itertools.pairwise(runs)
+    )
+    return runs if apart else []
 
 
 def hand_overs(times: Sequence[Times]) -> list[float]:
@@ -108,7 +120,7 @@ def main() -> int:
         database = open_database(load(args.home))
         with database.read() as connection:
             require_dag(connection, args.dag_id)
-            times = attempt_times(connection, _runs(connection, args.dag_id, args.run_id))
+            times = attempt_times(connection, _run_ids(connection, args.dag_id, args.run_id))
     except HybridError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
@@ -119,7 +131,7 @@ def main() -> int:
     return 0
 
 
-def _runs(connection: Connection, dag_id: str, run_id: str | None) -> list[int]:
+def _run_ids(connection: Connection, dag_id: str, run_id: str | None) -> list[int]:
     query = select(dag_run.c.id).where(dag_run.c.dag_id == dag_id)
     if run_id is not None:
         query = query.where(dag_run.c.run_id == run_id)

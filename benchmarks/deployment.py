@@ -69,9 +69,7 @@ class Deployment:
 
     def _trigger(self, dag_id: str) -> int:
         with self.database.write() as connection:
-            run = create_manual_run(
-                connection, dag_id=dag_id, run_id=None, conf={}, logical_date=None, now=clock.now()
-            )
+            run = create_manual_run(connection, dag_id=dag_id, run_id=None, conf={}, logical_date=None, now=clock.now())
         send_hint(self.home)
         return run.id
 

@@ -19,7 +19,7 @@ class Gate:
     """What Airflow 3.3.2, tuned, does of the same on a machine of this kind; not measured in this run."""
 
     def verdict(self, value: float) -> str:
-        """``aim``: it is reached. ``ok``: the gate is. ``MISSED``: the gate is not. ``below``: no gate, aim not reached."""
+        """``aim`` or ``ok``: that is reached. ``MISSED``: not even the gate. ``below``: not the aim, and no gate."""
         if self.aim is not None and self._reached(value, self.aim):
             return "aim"
         if self.gate is None:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
@@ -17,13 +16,12 @@ from sqlalchemy import func, select
 from benchmarks import breakdown
 from benchmarks.deployment import Deployment, deployed
 from benchmarks.figures import Figure, significant, summary
-from benchmarks.limits import skeleton_rate
-from benchmarks.plan import Plan, Sizes
+from benchmarks.limits import run_skeleton
+from benchmarks.plan import DAGS, Plan, Sizes
 from benchmarks.processes import cpu_seconds
 from runtime.core.clock import SECOND
 from runtime.db.schema import dag_run
 
-DAGS = Path(__file__).parent / "dags"
 _NAMES = ("fan_out", "chain", "many")
 
 
@@ -55,7 +53,7 @@ class Workload:
             return
         self.makespans.append(seconds)
         self.repeats.append(runs)
-        self.cpu.update({role: after[role] - before.get(role, 0.0) for role in after})  # type: ignore[arg-type]
+        self.cpu.update({role: after[role] - before.get(role, 0.0) for role in after})
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -98,15 +96,17 @@ def local(plan: Plan) -> Iterator[Figure]:
         fan_out = Workload(deployment, "fan_out", sizes.fan_out)
         chain = Workload(deployment, "chain", sizes.chain)
         many = Workload(deployment, "many", sizes.many_runs * sizes.many_tasks, sizes.many_runs)
-        skeleton: list[float] = []
+        skeleton: list[tuple[float, float]] = []
         for _ in range(1 + sizes.repeats):
             fan_out.go()
-            skeleton.append(skeleton_rate(plan, deployment.home))
+            skeleton.append(run_skeleton(plan, deployment.home))
             chain.go()
             many.go()
-        ratios = tuple(100 * rate / bare for rate, bare in zip(fan_out.rates, skeleton[1:], strict=True))
+        rates, cpu = zip(*skeleton[1:], strict=True)
+        ratios = tuple(100 * rate / bare for rate, bare in zip(fan_out.rates, rates, strict=True))
         yield Figure("local.fan_out", f"fan-out of {fan_out.tasks}", "tasks/s", fan_out.rates, fan_out.details())
-        yield Figure("local.skeleton", f"  skeleton of {fan_out.tasks}, beside", "tasks/s", tuple(skeleton[1:]))
+        title, details = f"  skeleton of {fan_out.tasks}, beside", {"cpu_ms_per_attempt": summary(cpu)}
+        yield Figure("local.skeleton", title, "tasks/s", rates, details)
         yield Figure("local.of_skeleton", "  fan-out of the skeleton", "%", ratios)
         yield Figure("local.chain", f"chain of {chain.tasks}, step", "ms", steps(chain), chain.details())
         title = f"{sizes.many_runs} runs of {sizes.many_tasks}"

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+DAGS = Path(__file__).parent / "dags"
+DAG_FILE = "workloads.py"
+
 
 @dataclass(frozen=True)
 class Sizes:

@@ -1,4 +1,4 @@
-"""Child processes of the benchmarks: started clean, measured through ``/proc``, and gone afterwards whatever happens."""
+"""Child processes of the benchmarks: started clean, measured through ``/proc``, and gone afterwards in any case."""
 
 from __future__ import annotations
 

@@ -18,18 +18,18 @@ ARGS = {
 
 
 @task
-def noop():
-    return None
+def noop() -> None:
+    """Does nothing."""
 
 
 @dag(dag_id="fan_out", **ARGS)
-def fan_out():
+def fan_out() -> None:
     for i in range(FAN_OUT):
         noop.override(task_id=f"t{i}")()
 
 
 @dag(dag_id="chain", **ARGS)
-def chain():
+def chain() -> None:
     previous = None
     for i in range(CHAIN):
         current = noop.override(task_id=f"t{i}")()
@@ -39,7 +39,7 @@ def chain():
 
 
 @dag(dag_id="many", **ARGS)
-def many():
+def many() -> None:
     for i in range(MANY):
         noop.override(task_id=f"t{i}")()
 

@@ -58,7 +58,7 @@ def _bar(database: Database, dag_run_id: int, title: str) -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True, no_color=not colours(sys.stderr))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[states]}"), console=console, transient=True) as progress:
         bar = progress.add_task(title, total=None, states="")
         for counts in _progress(database, dag_run_id):

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def now() -> int:
@@ -28,6 +29,11 @@ def micros(moment: datetime) -> int:
 def moment(value: int) -> datetime:
     """The aware UTC ``datetime`` of a number of microseconds."""
     return _EPOCH + timedelta(microseconds=value)
+
+
+def later(value: int, seconds: float) -> int:
+    """The moment ``seconds`` after ``value``; never one that a ``datetime`` or a database column cannot hold."""
+    return min(_LAST, value + round(min(max(seconds, 0.0), 1e12) * SECOND))
 
 
 def iso(value: int | None) -> str | None:

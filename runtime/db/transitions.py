@@ -174,7 +174,8 @@ class Batch:
         self._event(ti, state, reason)
         end_date = None if state is TaskState.NONE else self.at
         self.ends.append(
-            self._where(ti) | {"v_state": state.value, "v_end_date": end_date, "v_retry_at": retry_at, "v_reason": reason}
+            self._where(ti)
+            | {"v_state": state.value, "v_end_date": end_date, "v_retry_at": retry_at, "v_reason": reason}
         )
 
     def end_attempt(self, attempt_id: str, state: AttemptState, reason: str | None = None) -> None:

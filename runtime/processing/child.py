@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
+import re
 import resource
 import signal
 import struct
@@ -31,7 +33,7 @@ class ParseChild:
     """A running child; :meth:`poll` it until it answers. Never blocks for longer than a reap."""
 
     def __init__(self, rel_path: str, job: Callable[[], ParsedFile], time_limit: float, now: float) -> None:
-        """Fork.
+        """Fork. Raises :class:`OSError` where no process can be had.
 
         :param job: what the child does.
         :param time_limit: seconds; 0 for no limit.
@@ -42,12 +44,19 @@ class ParseChild:
         self._deadline = now + time_limit + GRACE if time_limit else float("inf")
         self._received = bytearray()
         self._ended = False
+        self._last_words = ""
+        self._crash = os.memfd_create("hybrid-parse")
         self._pipe, write_end = os.pipe()
         os.set_blocking(self._pipe, False)
         attach = lifeline()
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            for fd in (self._crash, self._pipe, write_end):
+                os.close(fd)
+            raise
         if self._pid == 0:
-            _run_child(attach, write_end, job, time_limit)
+            _run_child(attach, write_end, self._crash, job, time_limit)
         os.close(write_end)
 
     @property
@@ -69,8 +78,8 @@ class ParseChild:
         if answer is not None:
             return answer
         if ended is None and now >= self._deadline:
-            return self._failed(time_limit_text(self._time_limit))
-        return self._failed(_verdict(status))
+            return self._failed(self._place() + time_limit_text(self._time_limit))
+        return self._failed(self._place() + _verdict(status))
 
     def kill(self) -> int:
         """Kill the child and everything in its process group, reap it; its wait status."""
@@ -81,7 +90,14 @@ class ParseChild:
                 continue
         _, status = os.waitpid(self._pid, 0)
         os.close(self._pipe)
+        self._last_words = os.pread(self._crash, 65_536, 0).decode("utf-8", "replace")
+        os.close(self._crash)
         return status
+
+    def _place(self) -> str:
+        """``line 3: `` where the interpreter could still write down where it was."""
+        frame = re.search(rf'File ".*/{re.escape(self.rel_path)}", line (\d+) in ', self._last_words)
+        return f"line {frame[1]}: " if frame else ""
 
     def _read(self) -> None:
         while len(self._received) <= MAX_ANSWER:
@@ -123,16 +139,24 @@ def _verdict(status: int) -> str:
         reason = "out of memory?" if name == "SIGKILL" else "a library that the file imports crashed the interpreter"
         return f"importing the file was ended by {name}: {reason}"
     code = os.WEXITSTATUS(status)
-    return f"importing the file ended the process with exit code {code}; remove the call of os._exit or the like"
+    return (
+        f"importing the file ended the process (exit code {code}) without an answer; "
+        "remove the call of os._exit, or whatever closes files that it did not open"
+    )
 
 
-def _run_child(attach: Callable[[], None], pipe: int, job: Callable[[], ParsedFile], time_limit: float) -> NoReturn:
+def _run_child(
+    attach: Callable[[], None], pipe: int, crash: int, job: Callable[[], ParsedFile], time_limit: float
+) -> NoReturn:
     """The child's whole life; leaves by ``os._exit``, whatever threads or exit handlers there are."""
     me = os.getpid()
     try:
         attach()
         os.setsid()
         _settle(time_limit)
+        faulthandler.enable(crash, all_threads=False)
+        if time_limit:  # where no Python code runs, no signal handler does; this one is C
+            faulthandler.dump_traceback_later(time_limit + GRACE / 2, file=crash)
         parsed = job()
         signal.setitimer(signal.ITIMER_REAL, 0)
         if os.getpid() == me:  # and not a copy that the file's own fork() made

@@ -47,6 +47,8 @@ class _File:
     """It may hold DAGs."""
     parsed_at: float | None = None
     parsed_stamp: Stamp | None = None
+    parsed_in: int = -1
+    """Number of the folder's state in which its last parse began."""
     failed: bool = False
     saved: bytes = b""
     """The answer as the store has it."""
@@ -89,6 +91,8 @@ class DagProcessor:
         """Files to parse, in order; true: save the answer even where it is the same as before."""
         self._children: dict[ParseChild, bool] = {}
         self._next_look = float("-inf")
+        self._state = 0
+        """Counts the changes that were seen in the folder."""
         self._gone: dict[str, frozenset[str]] | None = None
         """Files that the store is to forget, with their DAG ids; ``None`` until it was asked what it knows."""
         self._complained = ""
@@ -152,6 +156,7 @@ class DagProcessor:
             return
         self._complain("")
         changed = self._update(listed)
+        self._state += changed
         self._forget_gone()
         for rel_path, file in self._files.items():
             if file.wanted and self._due(rel_path, file, changed, now):
@@ -227,10 +232,15 @@ class DagProcessor:
     def _start(self, now: float) -> None:
         busy = {child.rel_path for child in self._children}
         for rel_path in [path for path in self._queue if path not in busy][: self._max_workers - len(busy)]:
-            file = self._files[rel_path]
-            file.parsed_at, file.parsed_stamp = now, file.stamp
             job = partial(parse_file, self._folder, rel_path, self._executors, self._defaults)
-            self._children[ParseChild(rel_path, job, self._import_timeout, now)] = self._queue.pop(rel_path)
+            try:
+                child = ParseChild(rel_path, job, self._import_timeout, now)
+            except OSError as error:
+                self._complain(f"no process can be started to parse {rel_path}: {error.strerror or error}")
+                return
+            self._children[child] = self._queue.pop(rel_path)
+            file = self._files[rel_path]
+            file.parsed_at, file.parsed_stamp, file.parsed_in = now, file.stamp, self._state
 
     def _wait(self, seconds: float) -> None:
         handles = [child.handle for child in self._children if child.handle is not None]
@@ -243,13 +253,15 @@ class DagProcessor:
             if parsed is not None:
                 force = self._children.pop(child)
                 answers.append(parsed)
-                if parsed.rel_path in self._files:
+                if self._is_wanted(parsed.rel_path):
                     self._accept(self._files[parsed.rel_path], parsed, force)
         return answers
 
     def _accept(self, file: _File, parsed: ParsedFile, force: bool) -> None:
         file.failed = parsed.error is not None
-        file.dependencies = {path: self._stamp_of(path) for path in parsed.dependencies}
+        # What changed during the parse may have been read in its old form: then no stamp fits, and it is parsed again.
+        steady = file.parsed_in == self._state
+        file.dependencies = {path: self._stamp_of(path) if steady else None for path in parsed.dependencies}
         encoded = encode(parsed)
         if encoded == file.saved and not force:
             return

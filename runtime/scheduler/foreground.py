@@ -70,7 +70,7 @@ def _create(database: Database, dag_id: str, logical_date: int | None, conf: dic
         except NotFoundError as error:
             if not errors:
                 raise
-            broken = "; ".join(f"{row.rel_path}: {row.error.strip().splitlines()[-1]}" for row in errors)
+            broken = "; ".join(f"{row.rel_path}: {row.error.strip().splitlines()[0]}" for row in errors)
             raise HybridError(f"{error} (files with import errors: {broken})") from None
         # No other run may begin: the folder's other DAGs have schedules of their own.
         connection.execute(update(dag).values(next_run_after=None, is_paused=dag.c.dag_id != dag_id))

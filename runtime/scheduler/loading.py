@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Set
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, func, insert, or_, select, update
 
 from runtime.core.ids import uuid7
 from runtime.core.specs import decode_dag
@@ -18,6 +19,40 @@ from runtime.scheduler.leases import Identity
 from runtime.scheduler.runs import Instance, RunModel
 
 KEPT_GRAPHS = 256
+
+
+def _fitting_runs() -> Select[Any]:
+    """Queued runs within their DAG's ``max_active_runs``: others must not fill the query's limit and hide them."""
+    place = func.row_number().over(partition_by=dag_run.c.dag_id, order_by=(dag_run.c.run_after, dag_run.c.id))
+    queued = (
+        select(dag_run.c.id, dag_run.c.dag_id, place.label("place"))
+        .where(run_is_open, dag_run.c.state == RunState.QUEUED)
+        .subquery("queued")
+    )
+    running = (
+        select(dag_run.c.dag_id, func.count().label("runs"))
+        .where(run_is_open, dag_run.c.state == RunState.RUNNING)
+        .group_by(dag_run.c.dag_id)
+        .subquery("running")
+    )
+    return (
+        select(queued.c.id)
+        .join(dag, dag.c.dag_id == queued.c.dag_id)
+        .join(running, running.c.dag_id == queued.c.dag_id, isouter=True)
+        .where(dag.c.is_paused.is_(False), queued.c.place <= dag.c.max_active_runs - func.coalesce(running.c.runs, 0))
+    )
+
+
+_CLAIMABLE = (
+    select(dag_run, dag.c.max_active_runs)
+    .join(dag, dag.c.dag_id == dag_run.c.dag_id)
+    .where(
+        run_is_open,
+        dag_run.c.lease_owner.is_(None),
+        or_(dag_run.c.state == RunState.RUNNING, dag_run.c.id.in_(_fitting_runs())),
+    )
+    .order_by(dag_run.c.state.desc(), dag_run.c.run_after, dag_run.c.id)
+)
 
 
 class GraphCache:
@@ -38,23 +73,33 @@ class GraphCache:
         return graph
 
 
-def claimable_runs(connection: Connection, limit: int) -> list[Row[Any]]:
-    """Open runs that nobody owns, running ones first, queued ones as far as their DAG's ``max_active_runs`` allows."""
-    query = (
-        select(dag_run, dag.c.max_active_runs)
-        .join(dag, dag.c.dag_id == dag_run.c.dag_id)
-        .where(
-            run_is_open,
-            dag_run.c.lease_owner.is_(None),
-            or_(
-                dag_run.c.state == RunState.RUNNING,
-                (dag_run.c.state == RunState.QUEUED) & dag.c.is_paused.is_(False),
-            ),
-        )
-        .order_by(dag_run.c.state.desc(), dag_run.c.run_after, dag_run.c.id)
-        .limit(limit)
-        .with_for_update(of=dag_run, skip_locked=True)
+_HAS_WORK = select(
+    or_(
+        exists().where(run_is_open, dag_run.c.lease_owner.is_(None)),
+        exists().where(dag.c.is_active, dag.c.is_paused.is_(False), dag.c.next_run_after <= bindparam("b_at")),
+        exists().where(run_inbox.c.id.is_not(None)),
     )
+)
+
+
+def has_work(connection: Connection, at: int) -> bool:
+    """Whether there is anything for a scheduler that holds no runs: one to claim or create, or a report."""
+    return bool(connection.execute(_HAS_WORK, {"b_at": at}).scalar())
+
+
+def claimable_runs(
+    connection: Connection, limit: int, *, besides: Collection[int] = (), only: int | None = None
+) -> list[Row[Any]]:
+    """Open runs that nobody owns, running ones first, queued ones as far as their DAG's ``max_active_runs`` allows.
+
+    :param besides: runs to be left alone.
+    :param only: look at this run alone.
+    """
+    query = _CLAIMABLE.limit(limit).with_for_update(of=dag_run, skip_locked=True)
+    if besides:
+        query = query.where(dag_run.c.id.not_in(besides))
+    if only is not None:
+        query = query.where(dag_run.c.id == only)
     rows = list(connection.execute(query))
     queued = {row.dag_id for row in rows if row.state == RunState.QUEUED}
     if not queued:
@@ -113,7 +158,7 @@ def drop_stray_inbox_rows(connection: Connection) -> None:
     connection.execute(delete(run_inbox).where(run_inbox.c.dag_run_id.not_in(open_runs)))
 
 
-def release_forgotten(connection: Connection, me: Identity, known: Set[int]) -> None:
+def release_forgotten(connection: Connection, me: Identity, known: AbstractSet[int]) -> None:
     """Let go of runs that are ours in the DB alone: the answer to the commit that claimed them was lost."""
     query = select(dag_run.c.id).where(run_is_open, dag_run.c.lease_owner == me.id)
     forgotten = [identifier for identifier in connection.execute(query).scalars() if identifier not in known]

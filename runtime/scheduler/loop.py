@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, update
+from sqlalchemy import Connection, Row, bindparam, update
 from sqlalchemy.exc import OperationalError
 
 from executors.events import Accepted, Failed, Lost, Succeeded
@@ -26,6 +27,7 @@ from runtime.scheduler.loading import (
     claim,
     claimable_runs,
     drop_stray_inbox_rows,
+    has_work,
     paused_dags,
     release_forgotten,
     reload,
@@ -151,8 +153,8 @@ class Scheduler:
     def step(self, *, hinted: bool = False) -> None:
         """Do everything there is to do now.
 
-        Raises :class:`~runtime.scheduler.leases.LeaseLostError`, and ``OperationalError`` while the DB is not to be had:
-        nothing was changed then, and the same step may be tried again.
+        Raises :class:`~runtime.scheduler.leases.LeaseLostError`, and ``OperationalError`` while the DB is not to be
+        had: nothing was changed then, and the same step may be tried again.
         """
         at = self._clock()
         if at - self._last_step > STALL * SECOND:
@@ -160,6 +162,8 @@ class Scheduler:
         self._last_step = at
         brought, self._brought = self._take(self._brought), Brought()
         look = self._schedule.is_due("look", at, self.options.idle_sleep) or hinted
+        if self._is_idle(at, brought) and not hinted:
+            return
         self._again = False
         try:
             self._transact(at, lambda step: self._decide(step, brought, look))
@@ -173,6 +177,15 @@ class Scheduler:
             raise
         except _UndoneError as undone:
             self._isolate(at, undone, brought)
+
+    def _is_idle(self, at: int, brought: Brought) -> bool:
+        """Whether a step would change nothing: an idle scheduler asks the DB one question a second."""
+        memory, schedule = self.memory, self._schedule
+        busy = memory.runs or memory.handed or memory.quiescing or brought.final or brought.accepted or self._again
+        if busy or at >= min(schedule.lease, schedule.status, schedule.chores):
+            return False
+        with self.database.read() as connection:
+            return not has_work(connection, at)
 
     # -- the transaction -----------------------------------------------------------------------------------------
 
@@ -190,7 +203,7 @@ class Scheduler:
             self._undo(step)
             if isinstance(error, (*_RACES, OperationalError)):
                 raise
-            raise _UndoneError(list(step.touched)) from error
+            raise _UndoneError([*step.touched, *(step.claimed - step.touched.keys())]) from error
         self._hand_over(step, offers)
 
     def _decide(self, step: Step, brought: Brought, look: bool) -> Offers:
@@ -218,13 +231,16 @@ class Scheduler:
             return []
         options = self.options
         create_due_runs(connection, memory.graphs, limit=options.runs_to_create, at=step.at, actor=step.batch.actor)
-        rows = [row for row in claimable_runs(connection, options.runs_to_claim) if row.id not in memory.quarantined]
+        rows = claimable_runs(connection, options.runs_to_claim, besides=memory.quarantined)
         if len(rows) == options.runs_to_claim:
             self._look_soon()
+        return self._claim(step, rows)
+
+    def _claim(self, step: Step, rows: Iterable[Row[Any]]) -> list[RunModel]:
         runs = []
         for row in rows:
             step.claimed.add(row.id)
-            runs.append(claim(connection, row, memory.identity, memory.graphs, step.at))
+            runs.append(claim(step.connection, row, self.memory.identity, self.memory.graphs, step.at))
             step.adopt_run(runs[-1])
         return runs
 
@@ -256,6 +272,8 @@ class Scheduler:
             return []
         self.memory.drop(old)
         self.memory.runs[identifier] = old
+        # Before the reading: what is undone while it lasts must leave the run stale.
+        step.touch(old)
         run = reload(step.connection, old)
         step.adopt_run(run)
         return [run]
@@ -339,7 +357,8 @@ class Scheduler:
             self.memory.handed.pop(fact.key.attempt_id, None)
 
     def _decide_alone(self, step: Step, identifier: int, brought: Brought) -> Offers:
-        loaded = self._reload_one(step, identifier)
+        claimable = claimable_runs(step.connection, 1, only=identifier)
+        loaded = self._reload_one(step, identifier) or self._claim(step, claimable)
         handed = self.memory.handed
         resolve(step, self.policy, [fact for fact in brought.final if _run_of(handed, fact) == identifier])
         offers = recover(step, self.policy, loaded) if loaded else {}

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from executors.events import Failed, Lost, Succeeded
-from runtime.core.clock import SECOND
+from runtime.core.clock import SECOND, later
 from runtime.core.states import ATTEMPT_ACTIVE, AttemptState, TaskState
 from runtime.db.transitions import Subject
 from runtime.scheduler.memory import Memory, Quiescing
@@ -83,8 +83,7 @@ def lose(step: Step, policy: LossPolicy, instance: Instance, attempt: Attempt, r
 def fail(step: Step, instance: Instance, subject: Subject, reason: str) -> None:
     """The try failed: another one, or the end."""
     if instance.try_number <= instance.max_tries:
-        delay = instance.node.spec.retry_delay
-        instance.retry_at = step.at + round(delay * SECOND)
+        instance.retry_at = later(step.at, instance.node.spec.retry_delay)
         step.batch.end(subject, TaskState.UP_FOR_RETRY, reason=reason, retry_at=instance.retry_at)
         instance.run.move(instance, TaskState.UP_FOR_RETRY)
         step.memory.timers.add(instance.retry_at, "retry", instance)

@@ -88,7 +88,7 @@ def _turn(assembly: Assembly, hinted: bool) -> bool:
         assembly.scheduler.step(hinted=hinted)
         pause = assembly.scheduler.pause
     except OperationalError as error:
-        log.error("the metadata DB is not to be had, trying again in %g s: %s", DATABASE_PAUSE, str(error.orig).strip())
+        log.warning("the metadata DB is not to be had, again in %g s: %s", DATABASE_PAUSE, str(error.orig).strip())
         pause = DATABASE_PAUSE
     return assembly.waker.wait(pause)
 

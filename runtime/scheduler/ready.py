@@ -37,7 +37,7 @@ class ReadyQueues:
 
     def __init__(self) -> None:
         self._queues: dict[str, list[Entry]] = {}
-        self._parked: dict[LimitKey, list[Entry]] = {}
+        self._parked: dict[LimitKey, dict[str, list[Entry]]] = {}
         self._sequence = 0
 
     def add(self, instance: Instance, executor: str) -> None:
@@ -52,24 +52,31 @@ class ReadyQueues:
         heapq.heappush(self._queues.setdefault(entry.instance.executor, []), entry)
 
     def unpark(self, limit: LimitKey, count: int) -> None:
-        """The limit freed ``count`` places: let as many of those it held stand in their queues again, best first."""
-        parked = self._parked.get(limit)
-        while parked and count > 0:
-            entry = heapq.heappop(parked)
-            if entry.is_live:
-                self.put_back(entry)
-                count -= 1
+        """The limit freed ``count`` places: let as many of those it held stand in their queues again, best first.
+
+        As many of each executor, for the one that has the best may be full; and those that need more places than were
+        freed besides, for there may be more.
+        """
+        parked = self._parked.get(limit, {})
+        for executor, entries in list(parked.items()):
+            self._unpark(entries, count, by_slots=limit[0] == "pool")
+            if not entries:
+                del parked[executor]
         if not parked:
             self._parked.pop(limit, None)
 
     def unpark_everything(self, limit: LimitKey) -> None:
         """The limit is no more."""
-        self.unpark(limit, len(self._parked.get(limit, ())))
+        for entries in self._parked.pop(limit, {}).values():
+            self._unpark(entries, len(entries))
 
     def unpark_all(self) -> None:
-        """Let everything stand in its queue again: a limit may have been raised from outside."""
+        """Let everything stand in its queue again: a limit may have been raised from outside. Forgets what is dead."""
         for limit in list(self._parked):
             self.unpark_everything(limit)
+        for executor, entries in list(self._queues.items()):
+            self._queues[executor] = [entry for entry in entries if entry.is_live]
+            heapq.heapify(self._queues[executor])
 
     def choose(
         self, free: Mapping[str, int], total: int, blocked_by: Callable[[Instance], LimitKey | None]
@@ -91,15 +98,24 @@ class ReadyQueues:
                     chosen.append(entry)
                     left[name] -= 1
                 else:
-                    heapq.heappush(self._parked.setdefault(limit, []), entry)
+                    heapq.heappush(self._parked.setdefault(limit, {}).setdefault(name, []), entry)
             if left[name] > 0 and self._queues[name]:
                 heapq.heappush(heads, (self._queues[name][0], name))
         return chosen
 
     def waiting(self) -> Iterable[Instance]:
         """Everything that waits, parked or not."""
-        for entries in (*self._queues.values(), *self._parked.values()):
+        parked = (entries for by_executor in self._parked.values() for entries in by_executor.values())
+        for entries in (*self._queues.values(), *parked):
             yield from (entry.instance for entry in entries if entry.is_live)
 
     def __bool__(self) -> bool:
         return any(self._queues.values())
+
+    def _unpark(self, entries: list[Entry], count: int, *, by_slots: bool = False) -> None:
+        while entries and count > 0:
+            entry = heapq.heappop(entries)
+            if entry.is_live:
+                self.put_back(entry)
+                slots = entry.instance.node.spec.pool_slots if by_slots else 1
+                count -= slots if slots <= count else 0

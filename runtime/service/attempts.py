@@ -10,7 +10,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Row, select
 
 from executors.workload import TaskInstanceKey, TaskInstanceRef
-from runtime.core.clock import SECOND
+from runtime.core.clock import later
 from runtime.core.messages import Finish, Finished, HeartbeatReply, RunContext, Start, Started
 from runtime.core.states import AttemptState, TaskState
 from runtime.db.schema import dag_run, dag_version, task_attempt, task_instance
@@ -55,6 +55,7 @@ _QUERY = (
     .join(dag_run, dag_run.c.id == task_attempt.c.dag_run_id)
     .join(dag_version, dag_version.c.id == task_attempt.c.version_id)
 )
+_OUTCOMES = ("success", "failed", "skipped")
 
 
 @dataclass(slots=True)
@@ -141,6 +142,8 @@ def judge_finish(attempt: Attempt | None, request: Finish, batch: Batch) -> Fini
         return Finished(False, reason="there is no such attempt")
     if attempt.nonce != request.nonce:
         return Finished(False, attempt.ti_state, "this launch was never granted the start")
+    if request.outcome not in _OUTCOMES:
+        return Finished(False, attempt.ti_state, f"outcome {request.outcome!r} is none of {', '.join(_OUTCOMES)}")
     outcome = AttemptState(request.outcome)
     if attempt.state is not AttemptState.RUNNING:
         return Finished(attempt.state is outcome, attempt.ti_state, f"the attempt is over: {attempt.state}")
@@ -160,7 +163,7 @@ def _end_task_instance(attempt: Attempt, request: Finish, batch: Batch) -> None:
     elif request.outcome != "failed":
         state = TaskState(request.outcome)
     elif request.retry and row.try_number <= row.max_tries:
-        state, retry_at = TaskState.UP_FOR_RETRY, batch.at + round(request.retry_delay * SECOND)
+        state, retry_at = TaskState.UP_FOR_RETRY, later(batch.at, request.retry_delay)
     else:
         state = TaskState.FAILED
     batch.end(attempt.subject, state, reason=request.reason or None, retry_at=retry_at)

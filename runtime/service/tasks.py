@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 from sqlalchemy import Connection, bindparam, update
+from sqlalchemy.exc import OperationalError
 
 from runtime.core.clock import now as clock_now
 from runtime.core.messages import (
@@ -23,6 +24,7 @@ from runtime.core.messages import (
     decode_request,
     encode,
 )
+from runtime.core.states import AttemptState
 from runtime.db.engine import Database
 from runtime.db.schema import task_attempt
 from runtime.db.transitions import Batch
@@ -58,9 +60,19 @@ class TaskService:
     def __call__(self, requests: Sequence[bytes]) -> list[bytes]:
         """Answer each request, in order. One that is no request gets a :class:`Done` that says so.
 
-        Raises what the database raises; then nothing was changed, and the batch may be sent again.
+        Raises ``OperationalError`` while the database is not to be had; then nothing was changed, and the batch may be
+        sent again.
         """
         decoded = [_decode(data) for data in requests]
+        try:
+            return self._answer(decoded)
+        except OperationalError:
+            raise
+        except Exception as error:
+            log.exception("a batch of %d requests failed, each is tried alone", len(decoded))
+            return [encode(_failed(error))] if len(decoded) == 1 else [self([data])[0] for data in requests]
+
+    def _answer(self, decoded: Sequence[Request | None]) -> list[bytes]:
         with self._database.write() as connection:
             transaction = _Transaction(connection, self._clock(), decoded)
             replies = [transaction.answer(request) for request in decoded]
@@ -84,10 +96,7 @@ class _Transaction:
             return Done(False, "this is no request of the task service's protocol")
         attempt = self._attempts.get(request.attempt_id)
         if isinstance(request, Start):
-            reply = judge_start(attempt, request, self.batch)
-            if reply.granted and attempt is not None:
-                self._started.append(attempt)
-            return reply
+            return self._start(attempt, request)
         if isinstance(request, Finish):
             return self._finish(attempt, request)
         allowed = judge_running(attempt, request.nonce)
@@ -103,6 +112,14 @@ class _Transaction:
             beats = [{"b_id": identifier, "v_at": self.batch.at} for identifier in self._beating]
             self._connection.execute(_HEARTBEAT, beats)
         self.batch.write(self._connection)
+
+    def _start(self, attempt: Attempt | None, request: Start) -> Reply:
+        was_queued = attempt is not None and attempt.state is AttemptState.QUEUED
+        reply = judge_start(attempt, request, self.batch)
+        if attempt is not None and was_queued and reply.granted:
+            # Not when it is repeated: that one may come late, when this very attempt has pushed its own values.
+            self._started.append(attempt)
+        return reply
 
     def _finish(self, attempt: Attempt | None, request: Finish) -> Reply:
         was_running = attempt is not None and judge_running(attempt, request.nonce).go_on
@@ -123,6 +140,10 @@ class _Transaction:
         xcoms.write(self._connection, self._values, self.batch.at)
         self._values.clear()
         return xcoms.pull(self._connection, attempt, request)
+
+
+def _failed(error: Exception) -> Done:
+    return Done(False, f"the request could not be carried out: {type(error).__name__}")
 
 
 def _decode(data: bytes) -> Request | None:

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ _REPEAT = 1.0
 """Seconds after which the time limit strikes again: an import may have swallowed the first exception."""
 _GIVE_UP_AFTER = 5.0
 """Seconds beyond the limit after which the process is ended from C: no Python code runs in a hung extension."""
+_LEAVING_MILLISECONDS = 50
 
 Signature = tuple[int, int, int]
 
@@ -77,7 +79,7 @@ class CodeCache:
         dependencies = loaded.dependencies if loaded else ()
         entry = _Entry(signature, loaded, {path: self._signature(path) for path in dependencies})
         self._entries[rel_path] = entry
-        self.threads_left = self.threads_left or thread_count() > before
+        self.threads_left = self.threads_left or _stays_above(before)
         while len(self._entries) > self._settings.max_files:
             self._entries.popitem(last=False)
         gc.unfreeze()
@@ -116,6 +118,15 @@ def import_file(settings: WorkerSettings, rel_path: str) -> LoadedFile:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, previous)
         faulthandler.cancel_dump_traceback_later()
+
+
+def _stays_above(before: int) -> bool:
+    """Whether there are more threads than ``before``, and remain: our own watchdog's thread may still be leaving."""
+    for _ in range(_LEAVING_MILLISECONDS):
+        if thread_count() <= before:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from runtime.cli.command import Verb, add_output, load_settings
+from runtime.cli.daemon_log import log_to_stderr
 from runtime.cli.moments import parse_conf, parse_moment
 from runtime.cli.output import emit, emit_one, with_iso_times
 from runtime.core import clock
@@ -80,7 +81,7 @@ def _trigger(args: Namespace) -> int:
     if args.wait:
         from runtime.cli.waiting import wait_for_run
 
-        wait_for_run(settings, database, run.id, f"{run.dag_id} {run.run_id}")
+        wait_for_run(settings, database, run.id, run.dag_id)
     with database.read() as connection:
         now = queries.run_state(connection, run.id)
     database.close()
@@ -96,6 +97,7 @@ def _test(args: Namespace) -> int:
     settings = load_settings()
     conf = parse_conf(args.conf)
     logical_date = parse_moment("DATE", args.date, settings.core.default_timezone)
+    log_to_stderr("ERROR")  # Import errors come back as the command's own error.
     state = run_dag_once(settings, parse_into(settings), args.dag_id, logical_date, conf, show_change)
     print(f"{args.dag_id}: {state}")
     if state == RunState.SUCCESS:

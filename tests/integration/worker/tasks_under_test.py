@@ -37,10 +37,9 @@ class Cleaning(BaseOperator):
     """Waits for ever, cleans up when it is stopped."""
 
     def execute(self, context):
-        note("running", str(os.getpid()))
         try:
             with subprocess.Popen(["sleep", "1000"]) as self.process:
-                pass
+                note("running", str(os.getpid()))
         finally:
             note("finally", "done")
 

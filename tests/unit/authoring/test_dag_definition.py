@@ -96,7 +96,8 @@ class TestArguments:
             ({"schedule": "@dayly"}, "DAG 'd': unknown schedule preset '@dayly'; did you mean '@daily'?"),
             ({"schedule": "@once"}, "DAG 'd': schedule '@once' is not supported yet; use schedule=None and trigger the "
              "DAG"),
-            ({"schedule": 3600}, "DAG 'd': schedule must be a cron expression, a preset, a timedelta or None, not 3600"),
+            ({"schedule": 3600}, "DAG 'd': schedule must be a cron expression, a preset, a timedelta or None, not "
+             "3600"),
             ({"start_date": "2024-01-01"}, "DAG 'd': start_date must be a datetime, not '2024-01-01'"),
             ({"timezone": 3}, "DAG 'd': timezone must be a name such as 'Europe/Berlin', not 3"),
             ({"executor": ""}, "DAG 'd': executor is empty; name an executor or leave it out"),
@@ -177,9 +178,8 @@ class TestOrder:
         assert edges(made) == {("a", "c"), ("a", "d"), ("b", "c"), ("b", "d")}
 
     def test_a_function_that_was_not_called_is_no_task(self):
-        with DAG("d"):
-            with pytest.raises(ArgumentError, match=r"not to <function .*; call it first: name\(\)"):
-                empty("a") >> chain
+        with DAG("d"), pytest.raises(ArgumentError, match=r"not to <function .*; call it first: name\(\)"):
+            empty("a") >> chain
 
     def test_a_cycle_is_named_in_the_order_of_execution(self):
         with DAG("d") as made:

@@ -25,9 +25,9 @@ class TestChecks:
             ({"retries": True}, "task 't': retries must be a whole number, not True"),
             ({"retries": 2**31}, "task 't': retries = 2147483648 is beyond 2147483647"),
             ({"retry_delay": -1}, "task 't': retry_delay of -1 seconds; it must be at least 0"),
-            ({"retry_delay": float("inf")}, "task 't': retry_delay must be a timedelta or a number of seconds, not inf"),
+            ({"retry_delay": "5m"}, "task 't': retry_delay must be a timedelta or a number of seconds, not '5m'"),
             ({"execution_timeout": 0}, "task 't': execution_timeout of 0 seconds; it must be above 0"),
-            ({"trigger_rule": "all_sucess"}, "task 't': unknown trigger_rule 'all_sucess'; did you mean 'all_success'?"),
+            ({"trigger_rule": "alldone"}, "task 't': unknown trigger_rule 'alldone'; did you mean 'all_done'?"),
             ({"trigger_rule": None}, "task 't': trigger_rule must be one of all_success, all_failed, all_done, "
              "all_done_min_one_success, all_skipped, one_success, one_failed, one_done, none_failed, "
              "none_failed_min_one_success, none_skipped, always, not None"),
@@ -39,8 +39,8 @@ class TestChecks:
             ({"executor": " "}, "task 't': executor is empty; name an executor or leave it out"),
             ({"executor": 3}, "task 't': executor must be the name of an executor, not 3"),
             ({"executor_config": "x"}, "task 't': executor_config must be a dict, not 'x'"),
-            ({"executor_config": {"pod": {"spec": [object()]}}}, "task 't': executor_config['pod']['spec'][0]: a object "
-             "is no JSON; use dicts, lists, strings, numbers, True, False or None"),
+            ({"executor_config": {"pod": {"spec": [object()]}}}, "task 't': executor_config['pod']['spec'][0]: a "
+             "object is no JSON; use dicts, lists, strings, numbers, True, False or None"),
             ({"executor_config": {1: 2}}, "task 't': executor_config: key 1 is no string"),
             ({"executor_config": {"cpu": float("nan")}}, "task 't': executor_config['cpu']: nan is no JSON; use dicts, "
              "lists, strings, numbers, True, False or None"),

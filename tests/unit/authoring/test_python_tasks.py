@@ -72,8 +72,8 @@ class TestCalls:
         [
             (lambda: one(1, 2), r"task 'one': too many positional arguments; it is defined as \(n=1\)"),
             (lambda: one(m=1), r"task 'one': got an unexpected keyword argument 'm'"),
-            (lambda: task(lambda a: a)(), r"missing a required argument: 'a'"),
-            (lambda: one.override(retires=1)(), r"DecoratedOperator 'one': unknown argument 'retires'; did you mean"),
+            (task(lambda a: a), r"missing a required argument: 'a'"),
+            (one.override(retires=1), r"DecoratedOperator 'one': unknown argument 'retires'; did you mean"),
             (lambda: task(3), r"@task decorates a function, not 3"),
             (lambda: one.expand(n=[1]), r"task 'one': .expand\(\) is not supported yet"),
         ],

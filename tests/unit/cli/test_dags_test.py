@@ -65,4 +65,4 @@ def test_import_error_is_named(dags_test, home):
     done = dags_test("small")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "small.py: ModuleNotFoundError: No module named 'nothing_of_this_name'" in done.stderr
+    assert "small.py: line 2: ModuleNotFoundError: No module named 'nothing_of_this_name'" in done.stderr

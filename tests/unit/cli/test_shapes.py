@@ -6,6 +6,23 @@ import pytest
 
 from runtime.config import load
 
+VENDING = """
+from executors import BaseExecutor
+from executors.cli import ActionCommand, Arg, GroupCommand
+
+
+def opened(args):
+    print("open", args.wide)
+    return 3
+
+
+class VendingExecutor(BaseExecutor):
+    @staticmethod
+    def get_cli_commands():
+        wide = Arg(("--wide",), {"action": "store_true"})
+        return [GroupCommand("boxes", "boxes", [ActionCommand("open", "open a box", opened, [wide])])]
+"""
+
 
 def test_version_is_one_line(hybrid):
     result = hybrid("version")
@@ -190,3 +207,13 @@ def test_help_is_shown_with_exit_0(hybrid, words):
     result = hybrid(*words)
     assert result.code == 0
     assert result.out.startswith("usage: hybrid")
+
+
+def test_configured_executor_brings_commands_of_its_own(hybrid, home, monkeypatch, tmp_path):
+    (tmp_path / "vending_executor.py").write_text(VENDING)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert hybrid("boxes", "open").code == 2
+    monkeypatch.setenv("HYBRID__CORE__EXECUTOR", "LocalExecutor, vending_executor.VendingExecutor")
+    opened = hybrid("boxes", "open", "--wide")
+    assert (opened.code, opened.out) == (3, "open True\n")
+    assert "did you mean `hybrid boxes open`?" in hybrid("boxes", "opne").err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -90,7 +91,7 @@ class TestIntervals:
 
     def test_the_interval_begins_when_the_one_before_ends(self):
         runs = series(cron("0 6 * * 1-5"), utc(2024, 5, 1), 10)
-        assert all(a.data_interval_end == b.data_interval_start for a, b in zip(runs, runs[1:], strict=False))
+        assert all(a.data_interval_end == b.data_interval_start for a, b in itertools.pairwise(runs))
 
     def test_no_schedule_no_run(self):
         assert due(TimetableSpec(), start=utc(2024, 1, 1), now=utc(2025, 1, 1)) is None
@@ -186,7 +187,7 @@ def test_ticks_do_not_depend_on_how_one_gets_there(expression, timezone, start):
     ticks = [run.logical_date for run in runs]
     assert ticks[0] >= start
     assert ticks == sorted(set(ticks))
-    for before, run in zip(runs, runs[1:], strict=False):
+    for before, run in itertools.pairwise(runs):
         assert before.data_interval_end == run.data_interval_start == run.logical_date
         assert due(spec, start=run.logical_date) == run
         assert due(spec, start=before.logical_date + 1) == run
