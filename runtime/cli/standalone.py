@@ -15,8 +15,8 @@ from runtime.cli.children import Family
 from runtime.cli.daemon_log import log_to_stderr
 from runtime.cli.home import create_home
 from runtime.cli.output import colours
-from runtime.cli.registry import configured_executors
 from runtime.config import Settings
+from runtime.config.executors import load_registry
 from runtime.config.values import masked
 from runtime.core.errors import HybridError
 
@@ -28,7 +28,7 @@ READY_TIMEOUT = 30.0
 def run_standalone(settings: Settings) -> int:
     """Run until a signal or until a daemon ends; 0 after a signal, else 1. Raises :class:`HybridError` at set-up."""
     started = time.monotonic()
-    configured_executors(settings)
+    load_registry(settings)
     create_home(settings)
     family = Family(colours=colours(sys.stdout))
     _start(family, settings)

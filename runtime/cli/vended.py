@@ -7,12 +7,12 @@ from functools import partial
 
 from executors.cli import ActionCommand, GroupCommand
 from runtime.cli.command import Verb, load_settings
-from runtime.cli.registry import configured_executors
+from runtime.config.executors import load_registry
 
 
 def vended_group(name: str) -> dict[str, Verb] | None:
     """The verbs of the group ``name`` of any configured executor, ``None`` where none has it."""
-    for entry in configured_executors(load_settings()):
+    for entry in load_registry(load_settings()):
         for command in entry.cls.get_cli_commands():
             if command.name == name and isinstance(command, GroupCommand):
                 return {

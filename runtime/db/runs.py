@@ -15,6 +15,7 @@ from runtime.core.errors import HybridError, NotFoundError
 from runtime.core.ids import is_run_id, manual_run_id
 from runtime.core.specs import decode_dag
 from runtime.core.states import RUN_FINISHED, TASK_ACTIVE, TASK_FINISHED, AttemptState, RunState, TaskState
+from runtime.core.timetables import interval_of
 from runtime.db.schema import dag, dag_run, dag_version, task_attempt, task_instance
 from runtime.db.transitions import Batch, Subject, record_run_event
 
@@ -58,7 +59,7 @@ def create_manual_run(
         run_type="manual",
         version_id=row.version_id,
         logical_date=logical_date,
-        interval=(logical_date, logical_date),
+        interval=_interval(connection, row.version_id, logical_date),
         run_after=now,
         conf=conf,
         now=now,
@@ -177,6 +178,14 @@ def _free_manual_id(connection: Connection, dag_id: str, now: int) -> str:
         if connection.execute(query.where(dag_run.c.run_id == candidate)).first() is None:
             return candidate
         number += 1
+
+
+def _interval(connection: Connection, version_id: str, logical_date: int | None) -> tuple[int | None, int | None]:
+    """The data interval of a manual run: the schedule's last one that ended by its logical date, as in Airflow."""
+    if logical_date is None:
+        return None, None
+    spec = decode_dag(connection.execute(select(dag_version.c.spec).where(dag_version.c.id == version_id)).scalar_one())
+    return interval_of(spec.timetable, logical_date, spec.start_date)
 
 
 def _run_at(connection: Connection, dag_id: str, logical_date: int) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,8 +19,6 @@ from runtime.scheduler.routing import Router
 from runtime.scheduler.waking import Waker
 from runtime.scheduler.worker_config import worker_config
 from runtime.service.tasks import TaskService
-
-log = logging.getLogger(__name__)
 
 WORKER_ENTRY = "runtime.worker.warm:serve"
 
@@ -42,16 +39,6 @@ class Assembly:
     @property
     def remote_lanes(self) -> list[Lane]:
         return [lane for name, lane in self.lanes.items() if name not in self.scheduler.policy.local]
-
-
-def load_registry(settings: Settings) -> ExecutorRegistry:
-    """The configured executors. Raises :class:`~executors.errors.ExecutorConfigError`; logs what is only a warning."""
-    registry = ExecutorRegistry.load(
-        settings.core.executor, options=settings.executor_options, parallelism=settings.core.parallelism
-    )
-    for warning in registry.warnings:
-        log.warning("%s", warning)
-    return registry
 
 
 def assemble(settings: Settings, database: Database, registry: ExecutorRegistry, waker: Waker) -> Assembly:

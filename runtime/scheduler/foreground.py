@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from runtime.config import Settings
+from runtime.config.executors import load_registry
 from runtime.core.clock import now as clock_now
 from runtime.core.errors import HybridError, NotFoundError
 from runtime.core.states import RUN_FINISHED, RunState
@@ -23,7 +24,7 @@ from runtime.db.engine import Database
 from runtime.db.migrate import migrate
 from runtime.db.runs import create_manual_run
 from runtime.db.schema import dag, dag_run, import_error, task_attempt, task_instance
-from runtime.scheduler.assembly import Assembly, assemble, load_registry
+from runtime.scheduler.assembly import Assembly, assemble
 from runtime.scheduler.waking import Waker
 
 OnChange = Callable[[dict[str, Any]], None]

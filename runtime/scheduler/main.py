@@ -12,9 +12,10 @@ from types import FrameType
 from sqlalchemy.exc import OperationalError
 
 from runtime.config import Settings
+from runtime.config.executors import load_registry
 from runtime.core.ids import uuid7
 from runtime.db.engine import Database, open_database
-from runtime.scheduler.assembly import Assembly, assemble, load_registry
+from runtime.scheduler.assembly import Assembly, assemble
 from runtime.scheduler.hints import HintSocket
 from runtime.scheduler.leases import LeaseLostError
 from runtime.scheduler.waking import Waker
@@ -51,6 +52,8 @@ def run_scheduler(settings: Settings) -> int:
     Raises :class:`HybridError` or :class:`ExecutorConfigError` where it cannot begin.
     """
     registry = load_registry(settings)
+    for warning in registry.warnings:
+        log.warning("%s", warning)
     database = open_database(settings)
     waker = Waker(HintSocket(settings.home, uuid7()))
     stop = Stop(waker)

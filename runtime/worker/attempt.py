@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import traceback
+from collections.abc import Mapping
 from typing import NoReturn
 
 import msgspec
@@ -28,12 +29,12 @@ from runtime.worker.task import Job, perform
 
 
 class Process(msgspec.Struct, frozen=True):
-    """What the attempt's process knows before the start is granted."""
+    """What the process knows before it is given an attempt."""
 
-    attempt_id: str
     settings: WorkerSettings
-    loaded: LoadedFile | None
     log: AttemptLog
+    held: Mapping[str, LoadedFile]
+    """By ``rel_path``: the files that it inherited."""
 
 
 def log_path(base: str, run: RunContext) -> str:
@@ -46,10 +47,10 @@ def live(process: Process, line: SupervisorLine) -> NoReturn:
     """Wait for the go, run the task, report, exit. Never returns."""
     code = 1
     try:
-        os.environ["HYBRID_ATTEMPT_ID"] = process.attempt_id
-        run = protocol.decode_go(line.receive(Kind.REPLY)).context
-        job = Job(run, process.settings, process.loaded, line.ask, line.interrupts, line.tell_begin)
-        line.tell_result(run_logged(process, job))
+        go = protocol.decode_go(line.receive(Kind.REPLY))
+        loaded = process.held[go.context.rel_path] if go.held else None
+        job = Job(go.context, process.settings, loaded, line.ask, line.interrupts, line.tell_begin)
+        line.tell_result(run_logged(go.attempt_id, job, process.log))
         code = 0
     except ConnectionError:
         code = 1
@@ -59,19 +60,20 @@ def live(process: Process, line: SupervisorLine) -> NoReturn:
         os._exit(code)
 
 
-def run_logged(process: Process, job: Job) -> Result:
+def run_logged(attempt_id: str, job: Job, log: AttemptLog) -> Result:
     """Run the task with everything it says in its log file. Raises nothing."""
-    path = log_path(process.settings.base_log_folder, job.run)
+    os.environ["HYBRID_ATTEMPT_ID"] = attempt_id
+    run = job.run
+    path = log_path(job.settings.base_log_folder, run)
     try:
-        _open(process.log, path)
+        _open(log, path)
     except OSError as error:
         return Result("failed", f"cannot write the log {path}: {error.strerror}")
-    run = job.run
     tries = f"try {run.try_number} of {run.max_tries + 1}"
-    process.log.say(f"{run.dag_id}.{run.task_id}, run {run.run_id}, {tries}, attempt {process.attempt_id}")
+    log.say(f"{run.dag_id}.{run.task_id}, run {run.run_id}, {tries}, attempt {attempt_id}")
     result = perform(job)
-    process.log.flush()
-    process.log.say(f"{result.outcome}: {result.reason}" if result.reason else result.outcome)
+    log.flush()
+    log.say(f"{result.outcome}: {result.reason}" if result.reason else result.outcome)
     return result
 
 
@@ -96,7 +98,7 @@ def main() -> NoReturn:
         os.environ["PYTHONPATH"] = setup.pythonpath
     log = AttemptLog(setup.settings.log_level)
     log.install()
-    live(Process(setup.attempt_id, setup.settings, None, log), line)
+    live(Process(setup.settings, log, {}), line)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from executors.local.channel import Channel, Kind
-from runtime.log.attempt_logs import make_folder
 from runtime.worker import protocol
 from runtime.worker.attempt import Process, live
 from runtime.worker.interrupts import Interrupts
 from runtime.worker.line import SupervisorLine
-from runtime.worker.linux import die_with_parent
+from runtime.worker.linux import die_with_parent, kill_group, started_ticks
 
 _SPAWN_FD = 9
 """Where a fresh interpreter finds its line."""
@@ -30,16 +29,33 @@ class Child:
 
     pid: int
     pidfd: int
+    started: int
+    """Its start time; see :func:`~runtime.worker.linux.started_ticks`."""
     channel: Channel
 
-    def close(self) -> None:
-        """Forget it, once it is reaped."""
+    def signal(self, signum: signal.Signals) -> None:
+        """Send a signal to it alone, if it still lives."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signum)
+
+    def kill(self) -> None:
+        """SIGKILL it and its group."""
+        self.signal(signal.SIGKILL)
+        kill_group(self.pid)
+
+    def reap(self) -> int:
+        """Wait for its end and return its exit code, negative for a signal. What is left of its group is killed first,
+        while the zombie keeps the group's id ours.
+        """
+        kill_group(self.pid)
+        _, status = os.waitpid(self.pid, 0)
         os.close(self.pidfd)
         self.channel.close()
+        return os.waitstatus_to_exitcode(status)
 
 
-def fork_attempt(process: Process, foreign: Sequence[int], log_folder: str) -> Child:
-    """Fork; the child closes the ``foreign`` descriptors and makes its log folder meanwhile. Raises ``OSError``."""
+def fork_child(process: Process, foreign: Sequence[int]) -> Child:
+    """Fork; the child closes the ``foreign`` descriptors. Raises ``OSError``."""
     ours, theirs = socket.socketpair()
     supervisor = os.getpid()
     # Until the child has put back SIGTERM's default, the supervisor's handler would take the signal and do nothing.
@@ -47,16 +63,18 @@ def fork_attempt(process: Process, foreign: Sequence[int], log_folder: str) -> C
     try:
         pid = os.fork()
         if pid == 0:
-            _become_attempt(process, supervisor, theirs, [*foreign, ours.detach()], log_folder)
+            _become_attempt(process, supervisor, theirs, [*foreign, ours.detach()])
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     theirs.close()
-    return Child(pid, os.pidfd_open(pid), Channel(ours))
+    return _watched(pid, Channel(ours))
 
 
-def _become_attempt(
-    process: Process, supervisor: int, sock: socket.socket, foreign: Sequence[int], log_folder: str
-) -> None:
+def _watched(pid: int, channel: Channel) -> Child:
+    return Child(pid, os.pidfd_open(pid), started_ticks(pid), channel)
+
+
+def _become_attempt(process: Process, supervisor: int, sock: socket.socket, foreign: Sequence[int]) -> None:
     try:
         gc.enable()
         os.setsid()
@@ -70,28 +88,26 @@ def _become_attempt(
         line = SupervisorLine(Channel(sock), Interrupts())
     except BaseException:
         os._exit(1)
-    with suppress(OSError):  # said again, and reported, when the log file is opened
-        make_folder(log_folder)
     live(process, line)
 
 
-def spawn_attempt(process: Process) -> Child:
+def spawn_child(process: Process, attempt_id: str) -> Child:
     """Start a fresh interpreter: nothing is inherited but the environment. Raises ``OSError``."""
     ours, theirs = socket.socketpair()
     with theirs:
         pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-P", "-m", "runtime.worker.attempt", str(_SPAWN_FD)],
-            _environment(process.attempt_id),
+            _environment(attempt_id),
             file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _SPAWN_FD)],
             setsid=True,
             setsigmask=(),
             setsigdef=(signal.SIGTERM, signal.SIGINT),
         )
     channel = Channel(ours)
-    setup = protocol.Setup(process.attempt_id, os.getpid(), os.environ.get("PYTHONPATH"), process.settings)
+    setup = protocol.Setup(os.getpid(), os.environ.get("PYTHONPATH"), process.settings)
     channel.send(Kind.ASSIGN, protocol.encode(setup))
-    return Child(pid, os.pidfd_open(pid), channel)
+    return _watched(pid, channel)
 
 
 def _environment(attempt_id: str) -> dict[str, str]:

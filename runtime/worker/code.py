@@ -46,6 +46,8 @@ class CodeCache:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self.loads = 0
+        """How often :meth:`get` has changed what is held."""
         self.threads_left = False
         """An import has left threads running: a fork of this process is no longer safe."""
 
@@ -53,6 +55,10 @@ class CodeCache:
     def versions(self) -> list[str]:
         """``rel_path@file_hash`` of what is loaded."""
         return [f"{e.loaded.rel_path}@{e.loaded.file_hash}" for e in self._entries.values() if e.loaded]
+
+    def held(self) -> dict[str, LoadedFile]:
+        """What is loaded now, by ``rel_path``."""
+        return {path: entry.loaded for path, entry in self._entries.items() if entry.loaded is not None}
 
     def get(self, rel_path: str, file_hash: str) -> LoadedFile | None:
         """The file as it is on disk now, or in the version asked for where that one is held.
@@ -74,6 +80,7 @@ class CodeCache:
         return entry.signature is not None and entry.signature == self._signature(rel_path)
 
     def _load(self, rel_path: str) -> _Entry:
+        self.loads += 1
         signature, before = self._signature(rel_path), thread_count()
         loaded = self._import(rel_path)
         dependencies = loaded.dependencies if loaded else ()

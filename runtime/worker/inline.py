@@ -19,15 +19,18 @@ from typing import NoReturn
 import msgspec
 
 from runtime.authoring.exceptions import TaskTimeout
+from runtime.authoring.loader import LoadedFile
 from runtime.core.messages import XComPull, XComPush
 from runtime.log.attempt_logs import append_line
-from runtime.worker.attempt import Process, log_path, run_logged
+from runtime.log.capture import AttemptLog
+from runtime.worker.attempt import log_path, run_logged
 from runtime.worker.interrupts import Interrupts, TaskKilled
 from runtime.worker.linux import boottime, started_ticks, sweep_children, thread_count
 from runtime.worker.loop import NEVER
 from runtime.worker.protocol import Begin, Result
 from runtime.worker.reporter import Reporter
 from runtime.worker.session import End, Host, Session
+from runtime.worker.settings import WorkerSettings
 from runtime.worker.supervisor import verdict
 from runtime.worker.task import Job
 
@@ -42,12 +45,24 @@ class InlineAttempt(Interrupts):
     :param hear: takes what has arrived there; never blocks.
     """
 
-    def __init__(self, process: Process, host: Host, reporter: Reporter, socket: int, hear: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        attempt_id: str,
+        settings: WorkerSettings,
+        loaded: LoadedFile | None,
+        log: AttemptLog,
+        host: Host,
+        reporter: Reporter,
+        socket: int,
+        hear: Callable[[], None],
+    ) -> None:
         super().__init__()
-        self.session = Session(process.attempt_id, process.settings, host, reporter, self._started, self._lost)
+        self.session = Session(attempt_id, settings, host, reporter, self._started, self._lost)
         self.spoiled = False
         """It left threads or children behind: the worker must not be used again."""
-        self._process = process
+        self._settings = settings
+        self._loaded = loaded
+        self._log = log
         self._reporter = reporter
         self._hear = hear
         self._poller = select.poll()
@@ -72,13 +87,13 @@ class InlineAttempt(Interrupts):
 
     def start(self) -> None:
         """Ask for the start."""
-        loaded, pid = self._process.loaded, os.getpid()
-        self.session.start(pid, started_ticks(pid), loaded.file_hash if loaded else "")
+        pid = os.getpid()
+        self.session.start(pid, started_ticks(pid), self._loaded.file_hash if self._loaded else "")
 
     def stop(self, reason: str, grace: float | None = None) -> None:
         """Have the next tick raise in user code; if that does not end it within ``grace`` seconds, end the worker."""
         self._stopping = self._stopping or reason
-        wait = self._process.settings.killed_task_cleanup_time if grace is None else grace
+        wait = self._settings.killed_task_cleanup_time if grace is None else grace
         self._kill_at = min(self._kill_at, boottime() + wait)
 
     def kill(self) -> None:
@@ -99,13 +114,12 @@ class InlineAttempt(Interrupts):
         if self._stopping is not None:
             self.session.finish(verdict(None, None, self._stopping, _RETRY_DELAY))
             return
-        os.environ["HYBRID_ATTEMPT_ID"] = self._process.attempt_id
-        job = Job(run, self._process.settings, self._process.loaded, self._ask, self, self._begin)
+        job = Job(run, self._settings, self._loaded, self._ask, self, self._begin)
         kept = os.dup(1), os.dup(2)
         self._running = True
-        result = run_logged(self._process, job)
+        result = run_logged(self.session.attempt_id, job, self._log)
         self._running = False
-        self._process.log.close()
+        self._log.close()
         for fd, number in zip(kept, (1, 2), strict=True):
             os.dup2(fd, number)
             os.close(fd)
@@ -182,7 +196,7 @@ class InlineAttempt(Interrupts):
     def _leave(self, reason: str) -> NoReturn:
         """User code does not return: end the process, the only thing that can be ended."""
         if self.session.run is not None:
-            path = log_path(self._process.settings.base_log_folder, self.session.run)
+            path = log_path(self._settings.base_log_folder, self.session.run)
             with suppress(OSError):
                 append_line(path, "ERROR", "supervisor", reason)
         while not sweep_children():

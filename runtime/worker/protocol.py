@@ -22,7 +22,6 @@ from runtime.worker.settings import WorkerSettings
 class Setup(msgspec.Struct, frozen=True):
     """What a forked child inherits and a fresh interpreter has to be told."""
 
-    attempt_id: str
     supervisor_pid: int
     pythonpath: str | None
     """What ``PYTHONPATH`` shall be for user code; the interpreter itself was started with another one."""
@@ -32,7 +31,10 @@ class Setup(msgspec.Struct, frozen=True):
 class Go(msgspec.Struct, frozen=True):
     """The start is granted: run this."""
 
+    attempt_id: str
     context: RunContext
+    held: bool
+    """Whether the process inherited the file; else it imports it."""
 
 
 class Begin(msgspec.Struct, frozen=True):

@@ -6,22 +6,23 @@ of ``CLOCK_BOOTTIME``.
 
 from __future__ import annotations
 
-import os
 import signal
 from contextlib import suppress
 
 import msgspec
 
 from executors.local.channel import Kind
+from runtime.authoring.loader import LoadedFile
 from runtime.log.attempt_logs import append_line
 from runtime.worker import protocol
-from runtime.worker.attempt import Process, log_path
+from runtime.worker.attempt import log_path
 from runtime.worker.child import Child
-from runtime.worker.linux import boottime, kill_group, started_ticks, sweep_children
+from runtime.worker.linux import boottime, sweep_children
 from runtime.worker.loop import NEVER, Loop
 from runtime.worker.protocol import Begin, Result
 from runtime.worker.reporter import Reporter
 from runtime.worker.session import End, Host, Session
+from runtime.worker.settings import WorkerSettings
 from runtime.worker.task import AttemptError, find_task
 
 _FIRST_SWEEP_PAUSE = 0.002
@@ -35,9 +36,19 @@ _RETRY_DELAY = 300.0
 class Supervisor:
     """One attempt in ``child``. Its methods raise ``ConnectionError`` when the executor is gone."""
 
-    def __init__(self, process: Process, child: Child, loop: Loop, host: Host, reporter: Reporter) -> None:
-        self.session = Session(process.attempt_id, process.settings, host, reporter, self._started, self._lost)
-        self._process = process
+    def __init__(
+        self,
+        attempt_id: str,
+        settings: WorkerSettings,
+        loaded: LoadedFile | None,
+        child: Child,
+        loop: Loop,
+        host: Host,
+        reporter: Reporter,
+    ) -> None:
+        self.session = Session(attempt_id, settings, host, reporter, self._started, self._lost)
+        self._settings = settings
+        self._loaded = loaded
         self._child = child
         self._loop = loop
         self._reporter = reporter
@@ -63,9 +74,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Ask for the start."""
-        loaded = self._process.loaded
-        pid = self._child.pid
-        self.session.start(pid, started_ticks(pid), loaded.file_hash if loaded else "")
+        self.session.start(self._child.pid, self._child.started, self._loaded.file_hash if self._loaded else "")
 
     def stop(self, reason: str, grace: float | None = None) -> None:
         """SIGTERM now, SIGKILL to all of its group after ``grace`` seconds. May be repeated with a shorter grace."""
@@ -73,23 +82,22 @@ class Supervisor:
             return
         if self._stopping is None:
             self._stopping = reason
-            self._signal(signal.SIGTERM)
-        wait = self._process.settings.killed_task_cleanup_time if grace is None else grace
+            self._child.signal(signal.SIGTERM)
+        wait = self._settings.killed_task_cleanup_time if grace is None else grace
         self._kill_at = min(self._kill_at, boottime() + wait)
 
     def kill(self) -> None:
         """SIGKILL it and its group at once."""
         self._kill_at = NEVER
         if self._exit_code is None:
-            self._signal(signal.SIGKILL)
-            kill_group(self._child.pid)
+            self._child.kill()
 
     def tick(self, now: float) -> None:
         """Do what is due."""
         self.session.tick(now)
         if now >= self._limit_at:
             self._limit_at = NEVER
-            grace = self._process.settings.killed_task_cleanup_time
+            grace = self._settings.killed_task_cleanup_time
             self.stop(self._overdue(), grace * (1 - _BACKSTOP))
         if now >= self._kill_at:
             self.kill()
@@ -137,7 +145,7 @@ class Supervisor:
 
     def _set_limit(self, seconds: float | None) -> None:
         if seconds:
-            grace = self._process.settings.killed_task_cleanup_time
+            grace = self._settings.killed_task_cleanup_time
             self._limit_at = boottime() + seconds + grace * _BACKSTOP
 
     def _overdue(self) -> str:
@@ -145,15 +153,12 @@ class Supervisor:
         return f"ran longer than its execution_timeout of {seconds or 0:g} s and did not stop"
 
     def _exited(self) -> None:
-        """The child is dead: read its last words, kill its group while its zombie keeps that id ours, reap it."""
+        """The child is dead: read its last words and reap it."""
         self._drain()
-        kill_group(self._child.pid)
-        _, status = os.waitpid(self._child.pid, 0)
-        self._exit_code = os.waitstatus_to_exitcode(status)
-        self._kill_at = self._limit_at = NEVER
         self._loop.unwatch(self._child.channel.fileno())
         self._loop.unwatch(self._child.pidfd)
-        self._child.close()
+        self._exit_code = self._child.reap()
+        self._kill_at = self._limit_at = NEVER
         self._sweep()
 
     def _drain(self) -> None:
@@ -172,10 +177,6 @@ class Supervisor:
         self._sweep_at = boottime() + self._sweep_pause
         self._sweep_pause = min(_LONGEST_SWEEP_PAUSE, self._sweep_pause * 2)
 
-    def _signal(self, signum: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._child.pidfd, signum)
-
     # -- the service -----------------------------------------------------------------------------------------------
 
     def _started(self) -> None:
@@ -183,8 +184,9 @@ class Supervisor:
         if run is None:
             self.kill()
         elif self._exit_code is None and self._stopping is None:
+            go = protocol.Go(self.session.attempt_id, run, self._loaded is not None)
             with suppress(ConnectionError):
-                self._child.channel.send(Kind.REPLY, protocol.encode(protocol.Go(run)))
+                self._child.channel.send(Kind.REPLY, protocol.encode(go))
             self._mind_the_line()
         self._conclude()
 
@@ -214,14 +216,14 @@ class Supervisor:
     def _note(self, reason: str) -> None:
         """Leave the last line of a log whose writer may have had no time to."""
         if self.session.run is not None:
-            path = log_path(self._process.settings.base_log_folder, self.session.run)
+            path = log_path(self._settings.base_log_folder, self.session.run)
             with suppress(OSError):
                 append_line(path, "ERROR", "supervisor", reason)
 
     def _retry_delay(self) -> float:
         if self._begin is not None:
             return self._begin.retry_delay
-        loaded, run = self._process.loaded, self.session.run
+        loaded, run = self._loaded, self.session.run
         if self._result is not None or loaded is None or run is None:
             return _RETRY_DELAY
         try:

@@ -16,10 +16,9 @@ import msgspec
 
 from executors.local.channel import Channel, Kind
 from executors.workload import Workload
-from runtime.log.attempt_logs import attempt_folder
 from runtime.log.capture import AttemptLog
 from runtime.worker.attempt import Process
-from runtime.worker.child import fork_attempt, spawn_attempt
+from runtime.worker.child import Child, fork_child, spawn_child
 from runtime.worker.code import CodeCache
 from runtime.worker.inline import InlineAttempt
 from runtime.worker.linux import adopt_orphans, boot_id, boottime, resident_bytes, sweep_children
@@ -57,6 +56,8 @@ class Worker:
         self._log = AttemptLog(settings.log_level)
         self._host = Host(socket.gethostname(), boot_id())
         self._attempt: Supervisor | InlineAttempt | None = None
+        self._spare: Child | None = None
+        self._spare_loads = 0
         self._leaving = False
         self._retiring = False
         self._count = 0
@@ -74,6 +75,7 @@ class Worker:
             self._send_idle()
             while not (self._leaving and self._attempt is None):
                 self._turn()
+            self._drop_spare()
             self._part()
         except ConnectionError:
             self._abandon()
@@ -81,6 +83,8 @@ class Worker:
             signal.set_wakeup_fd(-1)
 
     def _turn(self) -> None:
+        if self._attempt is None:
+            self._prepare()
         self._loop.turn(self._patience())
         attempt = self._attempt
         if attempt is not None:
@@ -127,19 +131,58 @@ class Worker:
         self._attempt.start()
 
     def _launch(self, workload: Workload) -> Supervisor | InlineAttempt:
-        key, code = workload.key, workload.code
+        attempt_id, code, settings = workload.key.attempt_id, workload.code, self._settings
         loaded = self._code.get(code.rel_path, code.file_hash) if code.rel_path else None
-        process = Process(key.attempt_id, self._settings, loaded, self._log)
         self._retiring = self._retiring or self._code.threads_left
-        if self._settings.task_isolation == "reuse":
-            return InlineAttempt(process, self._host, self._reporter, self._channel.fileno(), self._executor_ready)
-        if self._settings.task_isolation == "spawn" or self._code.threads_left:
-            child = spawn_attempt(process)
+        if settings.task_isolation == "reuse":
+            return InlineAttempt(
+                attempt_id,
+                settings,
+                loaded,
+                self._log,
+                self._host,
+                self._reporter,
+                self._channel.fileno(),
+                self._executor_ready,
+            )
+        if settings.task_isolation == "spawn" or self._code.threads_left:
+            child = spawn_child(Process(settings, self._log, {}), attempt_id)
+            loaded = None
         else:
-            folder = attempt_folder(self._settings.base_log_folder, key.dag_id, key.run_id, key.task_id, key.map_index)
-            foreign = (self._channel.fileno(), self._wakeup, self._wakeup_writer)
-            child = fork_attempt(process, foreign, folder)
-        return Supervisor(process, child, self._loop, self._host, self._reporter)
+            child = self._take_spare() or self._fork()
+        return Supervisor(attempt_id, settings, loaded, child, self._loop, self._host, self._reporter)
+
+    # -- the process of the next attempt -------------------------------------------------------------------------------
+
+    def _prepare(self) -> None:
+        """Fork the next attempt's process while nobody waits for it."""
+        if self._spare is None and self._settings.task_isolation == "fork" and self._code.loads and not self._leaving:
+            with suppress(OSError):
+                self._spare = self._fork()
+                self._spare_loads = self._code.loads
+                self._loop.watch(self._spare.pidfd, self._drop_spare)
+
+    def _fork(self) -> Child:
+        process = Process(self._settings, self._log, self._code.held())
+        return fork_child(process, (self._channel.fileno(), self._wakeup, self._wakeup_writer))
+
+    def _take_spare(self) -> Child | None:
+        """The process that was forked ahead, if it holds the files as they are now."""
+        if self._spare is None or self._spare_loads != self._code.loads:
+            self._drop_spare()
+            return None
+        spare, self._spare = self._spare, None
+        self._loop.unwatch(spare.pidfd)
+        return spare
+
+    def _drop_spare(self) -> None:
+        if self._spare is not None:
+            self._loop.unwatch(self._spare.pidfd)
+            self._spare.kill()
+            self._spare.reap()
+            self._spare = None
+
+    # -- the executor, again -------------------------------------------------------------------------------------------
 
     def _take_end(self, attempt: Supervisor | InlineAttempt, end: End) -> None:
         self._attempt = None

@@ -8,8 +8,8 @@ from typing import Any
 
 from runtime.cli.command import Verb, add_output, load_settings
 from runtime.cli.output import emit
-from runtime.cli.registry import configured_executors
 from runtime.config import Settings
+from runtime.config.executors import load_registry
 from runtime.core import clock
 from runtime.core.errors import DatabaseError
 
@@ -20,7 +20,7 @@ HEALTH = ("unavailable", "degraded", "paused", "draining", "healthy")
 
 def _list(args: Namespace) -> int:
     settings = load_settings()
-    registry = configured_executors(settings)
+    registry = load_registry(settings)
     for warning in registry.warnings:
         print(f"hybrid: warning: {warning}", file=sys.stderr)
     configured = [

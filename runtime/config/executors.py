@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from executors.registry import ExecutorRegistry
-from runtime.config import Settings
+from runtime.config.settings import Settings
 
 
-def configured_executors(settings: Settings) -> ExecutorRegistry:
-    """Import the classes of ``[core] executor``. Raises :class:`~executors.errors.ExecutorConfigError`."""
+def load_registry(settings: Settings) -> ExecutorRegistry:
+    """Import the classes of ``[core] executor``; what is only a warning is in its ``warnings``.
+
+    Raises :class:`~executors.errors.ExecutorConfigError`.
+    """
     return ExecutorRegistry.load(
         settings.core.executor, options=settings.executor_options, parallelism=settings.core.parallelism
     )
