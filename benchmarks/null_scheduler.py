@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from runtime.config import Settings, load
+from runtime.config.executors import load_registry
 from runtime.core import clock
 from runtime.core.ids import uuid7
 from runtime.core.specs import DagSpec, ParsedFile, TaskSpec
@@ -29,7 +30,7 @@ from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database, open_database
 from runtime.db.migrate import migrate
 from runtime.db.runs import create_manual_run
-from runtime.scheduler.assembly import Assembly, assemble, load_registry
+from runtime.scheduler.assembly import Assembly, assemble
 from runtime.scheduler.hints import HintSocket
 from runtime.scheduler.lanes import Health
 from runtime.scheduler.main import SWITCH_INTERVAL

@@ -50,7 +50,8 @@ def live(process: Process, line: SupervisorLine) -> NoReturn:
         go = protocol.decode_go(line.receive(Kind.REPLY))
         loaded = process.held[go.context.rel_path] if go.held else None
         job = Job(go.context, process.settings, loaded, line.ask, line.interrupts, line.tell_begin)
-        line.tell_result(run_logged(go.attempt_id, job, process.log))
+        path = log_path(process.settings.base_log_folder, go.context)
+        line.tell_result(run_logged(go.attempt_id, job, process.log, path))
         code = 0
     except ConnectionError:
         code = 1
@@ -60,11 +61,10 @@ def live(process: Process, line: SupervisorLine) -> NoReturn:
         os._exit(code)
 
 
-def run_logged(attempt_id: str, job: Job, log: AttemptLog) -> Result:
-    """Run the task with everything it says in its log file. Raises nothing."""
+def run_logged(attempt_id: str, job: Job, log: AttemptLog, path: str) -> Result:
+    """Run the task with everything it says in the file ``path``. Raises nothing."""
     os.environ["HYBRID_ATTEMPT_ID"] = attempt_id
     run = job.run
-    path = log_path(job.settings.base_log_folder, run)
     try:
         _open(log, path)
     except OSError as error:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -54,8 +54,8 @@ class Child:
         return os.waitstatus_to_exitcode(status)
 
 
-def fork_child(process: Process, foreign: Sequence[int]) -> Child:
-    """Fork; the child closes the ``foreign`` descriptors. Raises ``OSError``."""
+def fork_child(process: Process, foreign: Sequence[int], prelude: Callable[[], None] | None = None) -> Child:
+    """Fork; the child closes the ``foreign`` descriptors and calls ``prelude``. Raises ``OSError``."""
     ours, theirs = socket.socketpair()
     supervisor = os.getpid()
     # Until the child has put back SIGTERM's default, the supervisor's handler would take the signal and do nothing.
@@ -63,7 +63,7 @@ def fork_child(process: Process, foreign: Sequence[int]) -> Child:
     try:
         pid = os.fork()
         if pid == 0:
-            _become_attempt(process, supervisor, theirs, [*foreign, ours.detach()])
+            _become_attempt(process, supervisor, theirs, [*foreign, ours.detach()], prelude)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     theirs.close()
@@ -74,7 +74,13 @@ def _watched(pid: int, channel: Channel) -> Child:
     return Child(pid, os.pidfd_open(pid), started_ticks(pid), channel)
 
 
-def _become_attempt(process: Process, supervisor: int, sock: socket.socket, foreign: Sequence[int]) -> None:
+def _become_attempt(
+    process: Process,
+    supervisor: int,
+    sock: socket.socket,
+    foreign: Sequence[int],
+    prelude: Callable[[], None] | None,
+) -> None:
     try:
         gc.enable()
         os.setsid()
@@ -86,6 +92,8 @@ def _become_attempt(process: Process, supervisor: int, sock: socket.socket, fore
         for fd in foreign:
             os.close(fd)
         line = SupervisorLine(Channel(sock), Interrupts())
+        if prelude is not None:
+            prelude()
     except BaseException:
         os._exit(1)
     live(process, line)

@@ -117,7 +117,7 @@ class InlineAttempt(Interrupts):
         job = Job(run, self._settings, self._loaded, self._ask, self, self._begin)
         kept = os.dup(1), os.dup(2)
         self._running = True
-        result = run_logged(self.session.attempt_id, job, self._log)
+        result = run_logged(self.session.attempt_id, job, self._log, log_path(self._settings.base_log_folder, run))
         self._running = False
         self._log.close()
         for fd, number in zip(kept, (1, 2), strict=True):

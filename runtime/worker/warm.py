@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import FrameType
 
@@ -23,6 +23,7 @@ from runtime.worker.code import CodeCache
 from runtime.worker.inline import InlineAttempt
 from runtime.worker.linux import adopt_orphans, boot_id, boottime, resident_bytes, sweep_children
 from runtime.worker.loop import NEVER, Loop
+from runtime.worker.rehearsal import Rehearsal
 from runtime.worker.reporter import PipeReporter
 from runtime.worker.session import End, Host
 from runtime.worker.settings import WorkerSettings, read_settings
@@ -56,6 +57,7 @@ class Worker:
         self._log = AttemptLog(settings.log_level)
         self._host = Host(socket.gethostname(), boot_id())
         self._attempt: Supervisor | InlineAttempt | None = None
+        self._rehearsal = Rehearsal(settings, self._log)
         self._spare: Child | None = None
         self._spare_loads = 0
         self._leaving = False
@@ -158,13 +160,13 @@ class Worker:
         """Fork the next attempt's process while nobody waits for it."""
         if self._spare is None and self._settings.task_isolation == "fork" and self._code.loads and not self._leaving:
             with suppress(OSError):
-                self._spare = self._fork()
+                self._spare = self._fork(self._rehearsal.perform)
                 self._spare_loads = self._code.loads
                 self._loop.watch(self._spare.pidfd, self._drop_spare)
 
-    def _fork(self) -> Child:
+    def _fork(self, prelude: Callable[[], None] | None = None) -> Child:
         process = Process(self._settings, self._log, self._code.held())
-        return fork_child(process, (self._channel.fileno(), self._wakeup, self._wakeup_writer))
+        return fork_child(process, (self._channel.fileno(), self._wakeup, self._wakeup_writer), prelude)
 
     def _take_spare(self) -> Child | None:
         """The process that was forked ahead, if it holds the files as they are now."""

@@ -97,6 +97,8 @@ def _test(args: Namespace) -> int:
     settings = load_settings()
     conf = parse_conf(args.conf)
     logical_date = parse_moment("DATE", args.date, settings.core.default_timezone)
+    if logical_date is None:
+        logical_date = clock.now()
     log_to_stderr("ERROR")  # Import errors come back as the command's own error.
     state = run_dag_once(settings, parse_into(settings), args.dag_id, logical_date, conf, show_change)
     print(f"{args.dag_id}: {state}")
@@ -133,7 +135,7 @@ def _trigger_arguments(parser: ArgumentParser) -> None:
 
 def _test_arguments(parser: ArgumentParser) -> None:
     _dag(parser)
-    parser.add_argument("date", metavar="DATE", nargs="?", help="logical date, ISO-8601 (default: none)")
+    parser.add_argument("date", metavar="DATE", nargs="?", help="logical date, ISO-8601 (default: now)")
     parser.add_argument("-c", "--conf", metavar="JSON", help="object that tasks read as dag_run.conf and params")
 
 
