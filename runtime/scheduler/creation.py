@@ -44,12 +44,6 @@ def create_due_runs(connection: Connection, graphs: GraphCache, *, limit: int, a
     return created
 
 
-def next_due(connection: Connection) -> int | None:
-    """The moment when the next run of an unpaused DAG is due."""
-    query = select(func.min(dag.c.next_run_after)).where(dag.c.is_active, dag.c.is_paused.is_(False))
-    return connection.execute(query).scalar()
-
-
 def _create_for(connection: Connection, row: Row[Any], graphs: GraphCache, limit: int, at: int, actor: str) -> int:
     open_runs = connection.execute(_open_runs().where(dag_run.c.dag_id == row.dag_id)).scalar_one()
     room = min(limit, row.max_active_runs - open_runs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import hashlib
 import os
 import signal
 import sys
@@ -107,6 +108,14 @@ class CodeCache:
         except OSError:
             return None
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def hash_on_disk(folder: str, rel_path: str) -> str:
+    """What ``LoadedFile.file_hash`` would be; empty where the file cannot be read."""
+    try:
+        return hashlib.sha256((Path(folder) / rel_path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def import_file(settings: WorkerSettings, rel_path: str) -> LoadedFile:

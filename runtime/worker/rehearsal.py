@@ -1,13 +1,12 @@
 """An attempt of a task that does nothing, run by a process that waits for its attempt.
 
-A forked process pays for each page that it writes to, and most of those that any task writes to are the interpreter's and
-ours: about 500 copies, more than a millisecond. Paid while nobody waits, they are not paid between start and end.
+A forked process pays for each page that it writes to, and most of those that any task writes to are the interpreter's
+and ours: about 500 copies, more than a millisecond. Paid while nobody waits, they are not paid between start and end.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 
 from executors.local.channel import ChannelClosedError
 from runtime.authoring.dag import DAG
@@ -40,10 +39,19 @@ class Rehearsal:
     def perform(self) -> None:
         """Leaves nothing changed that the real attempt does not set again."""
         go = protocol.decode_go(self._go)
-        job = Job(go.context, self._settings, self._loaded, _nobody, Interrupts(), _ignore)
+        job = Job(go.context, self._settings, self._loaded, _nobody, _NoInterrupts(), _ignore)
         protocol.encode(run_logged(go.attempt_id, job, self._log, os.devnull))
         self._log.close()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+class _NoInterrupts(Interrupts):
+    """SIGTERM keeps its default: what ends the rehearsal must not be taken for a rehearsal's end."""
+
+    def arm(self, limit: float | None) -> None:
+        """Do nothing."""
+
+    def disarm(self) -> None:
+        """Do nothing."""
 
 
 def _nothing() -> None:

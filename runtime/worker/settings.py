@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -34,7 +35,7 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     """Loaded DAG files per worker: few, because each forked child pays for all of them in page tables."""
     reuse_limit: int = 1000
     """Attempts after which a ``reuse`` worker is replaced."""
-    memory_limit_mb: int = 512
+    worker_memory_mb: int = 200
     """A worker that has grown beyond this is replaced."""
     log_level: str = "INFO"
     defaults: Defaults = Defaults()
@@ -51,6 +52,7 @@ def read_settings(config: Mapping[str, str]) -> WorkerSettings:
             raise ConfigError(f"worker: option {required} is not set")
     known: dict[str, Any] = {field: config[field] for field in WorkerSettings.__struct_fields__ if field in config}
     _check_choice("task_isolation", known, get_args(Isolation))
+    _check_choice("log_level", known, tuple(logging.getLevelNamesMapping()))
     _check_choice("on_version_mismatch", known, get_args(OnMismatch))
     try:
         known["defaults"] = msgspec.json.decode(config.get("defaults") or "{}")

@@ -40,6 +40,7 @@ class Supervisor:
         self,
         attempt_id: str,
         settings: WorkerSettings,
+        file_hash: str,
         loaded: LoadedFile | None,
         child: Child,
         loop: Loop,
@@ -48,6 +49,7 @@ class Supervisor:
     ) -> None:
         self.session = Session(attempt_id, settings, host, reporter, self._started, self._lost)
         self._settings = settings
+        self._file_hash = file_hash
         self._loaded = loaded
         self._child = child
         self._loop = loop
@@ -74,7 +76,7 @@ class Supervisor:
 
     def start(self) -> None:
         """Ask for the start."""
-        self.session.start(self._child.pid, self._child.started, self._loaded.file_hash if self._loaded else "")
+        self.session.start(self._child.pid, self._child.started, self._file_hash)
 
     def stop(self, reason: str, grace: float | None = None) -> None:
         """SIGTERM now, SIGKILL to all of its group after ``grace`` seconds. May be repeated with a shorter grace."""
@@ -82,7 +84,8 @@ class Supervisor:
             return
         if self._stopping is None:
             self._stopping = reason
-            self._child.signal(signal.SIGTERM)
+            # Without a go there is no user code to be gentle with.
+            self._child.signal(signal.SIGTERM if self.session.run else signal.SIGKILL)
         wait = self._settings.killed_task_cleanup_time if grace is None else grace
         self._kill_at = min(self._kill_at, boottime() + wait)
 

@@ -19,7 +19,7 @@ from executors.workload import Workload
 from runtime.log.capture import AttemptLog
 from runtime.worker.attempt import Process
 from runtime.worker.child import Child, fork_child, spawn_child
-from runtime.worker.code import CodeCache
+from runtime.worker.code import CodeCache, hash_on_disk
 from runtime.worker.inline import InlineAttempt
 from runtime.worker.linux import adopt_orphans, boot_id, boottime, resident_bytes, sweep_children
 from runtime.worker.loop import NEVER, Loop
@@ -134,7 +134,8 @@ class Worker:
 
     def _launch(self, workload: Workload) -> Supervisor | InlineAttempt:
         attempt_id, code, settings = workload.key.attempt_id, workload.code, self._settings
-        loaded = self._code.get(code.rel_path, code.file_hash) if code.rel_path else None
+        wanted = code.rel_path and settings.task_isolation != "spawn"
+        loaded = self._code.get(code.rel_path, code.file_hash) if wanted else None
         self._retiring = self._retiring or self._code.threads_left
         if settings.task_isolation == "reuse":
             return InlineAttempt(
@@ -147,12 +148,12 @@ class Worker:
                 self._channel.fileno(),
                 self._executor_ready,
             )
+        file_hash = loaded.file_hash if loaded else hash_on_disk(settings.dags_folder, code.rel_path)
         if settings.task_isolation == "spawn" or self._code.threads_left:
-            child = spawn_child(Process(settings, self._log, {}), attempt_id)
-            loaded = None
+            child, loaded = spawn_child(Process(settings, self._log, {}), attempt_id), None
         else:
             child = self._take_spare() or self._fork()
-        return Supervisor(attempt_id, settings, loaded, child, self._loop, self._host, self._reporter)
+        return Supervisor(attempt_id, settings, file_hash, loaded, child, self._loop, self._host, self._reporter)
 
     # -- the process of the next attempt -------------------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ class Worker:
     def _send_idle(self) -> None:
         if self._count % _MEASURE_EVERY == 1:
             self._rss = resident_bytes()
-        self._retiring = self._retiring or self._rss > self._settings.memory_limit_mb * 2**20
+        self._retiring = self._retiring or self._rss > self._settings.worker_memory_mb * 2**20
         self._leaving = self._leaving or self._retiring
         body = {"files": self._code.versions, "rss": self._rss, "retire": self._leaving}
         self._channel.send(Kind.IDLE, msgspec.json.encode(body))

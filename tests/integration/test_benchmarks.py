@@ -34,16 +34,22 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def users_of(folder: Path) -> list[psutil.Process]:
-    """Processes that were started with this folder in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("TMPDIR") == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+def wait_for_workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """All descendants, as soon as there is a worker among them."""
+    deadline = time.monotonic() + 60
+    while True:
+        family = psutil.Process(process.pid).children(recursive=True)
+        if any("local-worker" in " ".join(command_line(member)) for member in family):
+            return family
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def test_figures_of_a_deployment_of_the_null_executor_and_of_the_bare_machine(tmp_path):
@@ -67,21 +73,25 @@ def test_figures_of_a_deployment_of_the_null_executor_and_of_the_bare_machine(tm
     }
     assert "chain of 8, step" in err
     assert list(tmp_path.iterdir()) == []
-    assert users_of(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_in_a_deployment_it_leaves_no_process_and_no_file(tmp_path, number):
     process = start(tmp_path, "--only", "idle")
-    deadline = time.monotonic() + 60
-    while not any("zygote" in " ".join(user.cmdline()) for user in users_of(tmp_path)):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+    family = wait_for_workers(process)
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-    assert users_of(tmp_path) == []
+    assert [member for member in family if member.is_running()] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_killed_it_takes_its_processes_along(tmp_path):
+    process = start(tmp_path, "--only", "idle")
+    family = wait_for_workers(process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert psutil.wait_procs(family, timeout=60)[1] == []
 
 
 def test_a_slot_is_handed_over_to_the_attempt_that_is_queued_next():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import msgspec
@@ -9,6 +10,7 @@ import pytest
 from worker_end import MemoryService, alive, eventually
 
 from runtime.core.messages import Heartbeat
+from runtime.worker import linux
 
 # -- all of them -----------------------------------------------------------------------------------------------------
 
@@ -59,12 +61,67 @@ def test_what_a_task_started_is_gone_at_its_end(any_worker, notes, pids):
     assert not any(alive(pid) for pid in pids())
 
 
+# -- fork ------------------------------------------------------------------------------------------------------------
+
+
+def spare_of(worker) -> int:
+    """The process that an idle worker has forked for its next attempt."""
+    worker.wait_idle()
+    found: list[int] = []
+    eventually(lambda: found.extend(filter(alive, linux.child_pids(worker.process.pid))) or len(found) > 0)
+    return found[0]
+
+
+def test_the_next_attempts_process_is_forked_ahead_and_used(worker):
+    worker.run("succeeds")
+    spare = spare_of(worker)
+    attempt_id = worker.assign("returns")
+    worker.wait_end(attempt_id)
+    assert worker.service.starts[attempt_id].pid == spare
+
+
+def test_a_process_forked_ahead_is_not_used_for_a_file_that_it_does_not_hold(worker):
+    worker.run("succeeds")
+    spare = spare_of(worker)
+    with (worker.dags / "dag.py").open("a") as file:
+        file.write("\n# changed\n")
+    attempt_id = worker.assign("succeeds")
+    assert worker.wait_end(attempt_id)["ok"]
+    assert worker.service.starts[attempt_id].pid != spare
+    assert not alive(spare)
+
+
+def test_a_process_forked_ahead_that_dies_is_replaced(worker):
+    worker.run("succeeds")
+    spare = spare_of(worker)
+    os.kill(spare, signal.SIGKILL)
+    eventually(lambda: spare_of(worker) != spare)
+    assert worker.run("succeeds").outcome == "success"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_forked_ahead_leaves_with_its_worker(worker, signum):
+    worker.run("succeeds")
+    spare = spare_of(worker)
+    worker.process.send_signal(signum)
+    worker.wait_exit()
+    eventually(lambda: not alive(spare))
+
+
 # -- spawn -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_fresh_interpreter_knows_nothing_of_the_one_before(hire):
     worker = hire(task_isolation="spawn")
     assert [worker.value("remembers"), worker.value("remembers")] == [1, 1]
+
+
+def test_the_worker_itself_does_not_import_the_file(hire):
+    worker = hire(task_isolation="spawn")
+    attempt_id = worker.assign("succeeds")
+    worker.wait_end(attempt_id)
+    assert worker.wait_idle()["files"] == []
+    assert worker.service.starts[attempt_id].file_hash == worker.service.runs[attempt_id].file_hash
 
 
 def test_a_fresh_interpreter_leads_its_session_and_keeps_the_environment(hire, monkeypatch):

@@ -57,6 +57,16 @@ def test_a_task_that_ignores_sigterm_is_killed_after_its_grace(worker, notes):
     assert not alive(pid)
 
 
+def test_an_attempt_that_is_killed_as_soon_as_it_is_assigned_ends_at_once(worker):
+    """Whatever its process was doing just then; a lost signal would show as a wait for the whole grace."""
+    for _ in range(10):
+        worker.run("succeeds")
+        attempt_id = worker.assign("sleeps")
+        worker.kill(attempt_id, grace=1000)
+        worker.wait_end(attempt_id)
+        assert worker.service.finishes[attempt_id].reason == "stopped by hand"
+
+
 def test_an_order_for_another_attempt_is_ignored(worker, notes):
     attempt_id = worker.assign("sleeps")
     running(worker, notes, attempt_id)

@@ -56,6 +56,10 @@ def test_settings_have_defaults_and_take_text():
             "worker: option task_isolation = 'thread' is none of fork, spawn, reuse",
         ),
         ({**NEEDED, "on_version_mismatch": ""}, "worker: option on_version_mismatch = '' is none of run, fail"),
+        (
+            {**NEEDED, "log_level": "LOUD"},
+            "worker: option log_level = 'LOUD' is none of CRITICAL, FATAL, ERROR, WARN, WARNING, INFO, DEBUG, NOTSET",
+        ),
         ({**NEEDED, "max_files": "many"}, "worker: Expected `int`, got `str` - at `$.max_files`"),
         ({**NEEDED, "defaults": "{"}, "worker: Input data was truncated"),
     ],

@@ -1,0 +1,167 @@
+"""A deployment that is going to be hurt: finds its processes, makes DAGs with a journal, checks what is left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import psutil
+from checker import Story, check
+from deployment import Daemon, Deployment, wait_until
+
+FAST: dict[str, dict[str, str]] = {
+    "scheduler": {
+        "scheduler_idle_sleep_time": "0.1",
+        "scheduler_heartbeat_sec": "0.2",
+        "job_heartbeat_sec": "0.2",
+        "task_heartbeat_sec": "0.3",
+        "task_instance_heartbeat_timeout": "10",
+        "shutdown_grace": "2",
+    },
+}
+SLOTS = {"LocalExecutor": 4, "heavy": 2}
+MIXED = """
+from runtime import DAG, BashOperator, task
+from journal import busy, witnessed
+
+@task
+def step(n, seconds, run_id=None):
+    with witnessed(f"mixed.step_{n}.{run_id}"):
+        busy(seconds)
+    return n
+
+@task(trigger_rule="all_success")
+def join(values, run_id=None):
+    with witnessed(f"mixed.join.{run_id}"):
+        return sorted(values)
+
+SHELL = '''
+exec 9>>"$HYBRID_HOME/journal/NAME.{{ run_id }}.lock"
+PYTHON "$HYBRID_HOME/plugins/journal.py" start "NAME.{{ run_id }}" 9 $$ || exit 3
+sleep 0.2 & sleep 0.3 & (sleep 0.25 & wait) &
+setsid sleep 30 &
+sleep 0.2
+wait %1 %2
+PYTHON "$HYBRID_HOME/plugins/journal.py" end "NAME.{{ run_id }}" - $$
+'''.replace("PYTHON", {python!r} + " -I -S")
+
+with DAG("mixed"):
+    first = [step.override(task_id=f"step_{n}")(n, 0.05 + 0.05 * n) for n in range(4)]
+    shells = [
+        BashOperator(task_id=f"shell_{n}", bash_command=SHELL.replace("NAME", f"mixed.shell_{n}"),
+                     executor="heavy" if n % 2 else None)
+        for n in range(4)
+    ]
+    late = [step.override(task_id=f"step_{n}", executor="heavy")(n, 0.1) for n in range(4, 7)]
+    for one, other in zip(first, shells):
+        one >> other
+    shells[:3] >> late[0] >> late[1]
+    shells[3] >> late[2]
+    join(first + late)
+"""
+"""12 tasks, about a second: Python tasks, Bash tasks whose grandchildren would outlive them, both executors."""
+WAITING = """
+import os
+from runtime import DAG, task
+from journal import busy, witnessed
+
+def work(run_id):
+    gate = os.path.join(os.environ["HYBRID_HOME"], "gate")
+    with witnessed(f"waiting.{run_id}"):
+        while not os.path.exists(gate):
+            busy(0.02)
+
+with DAG("waiting"):
+    @task(retries=RETRIES, retry_delay=0.1)
+    def waits(run_id=None, ti=None):
+        work(run_id)
+        return ti.try_number
+    waits()
+"""
+"""One task that ends when there is a file ``gate``."""
+
+
+class FaultyDeployment(Deployment):
+    """Its DAG processor runs already."""
+
+    def mixed(self) -> None:
+        """Add the DAG ``mixed``."""
+        self.write_dag("mixed", MIXED.replace("{python!r}", repr(sys.executable)))
+        self.wait_for_dag("mixed")
+
+    def waiting(self, retries: int = 0) -> None:
+        """Add the DAG ``waiting``."""
+        self.write_dag("waiting", WAITING.replace("RETRIES", str(retries)))
+        self.wait_for_dag("waiting")
+
+    def open_gate(self) -> None:
+        """Let the task of ``waiting`` end."""
+        (self.home / "gate").touch()
+
+    def trigger_waiting(self) -> tuple[str, dict[str, Any]]:
+        """Trigger ``waiting``; its run id and its first attempt, once user code runs."""
+        run = self.trigger("waiting")
+        return run, self.running_attempt(run, 1)
+
+    def running_attempt(self, run_id: str, count: int) -> dict[str, Any]:
+        """The ``count``-th attempt of ``waits``, once user code of it runs."""
+        journal = self.home / "journal" / "lines"
+
+        def found() -> dict[str, Any] | None:
+            attempts = self.attempts(run_id, "waits")
+            if len(attempts) < count or not journal.exists():
+                return None
+            attempt = attempts[count - 1]
+            return attempt if f"start {attempt['id']} " in journal.read_text() else None
+
+        return wait_until(found, f"attempt {count} of waits to run user code")  # type: ignore[return-value]
+
+    # -- processes -------------------------------------------------------------------------------------------------
+
+    def zygotes(self, scheduler: Daemon) -> list[psutil.Process]:
+        """The scheduler's zygotes, in the order of ``[core] executor``."""
+        found = [child for child in psutil.Process(scheduler.pid).children() if _says(child, "zygote")]
+        return sorted(found, key=lambda process: process.pid)
+
+    def workers(self, scheduler: Daemon) -> list[psutil.Process]:
+        return [worker for zygote in self.zygotes(scheduler) for worker in zygote.children()]
+
+    def worker_of(self, attempt: Mapping[str, Any]) -> psutil.Process:
+        """The supervisor of a running attempt."""
+        parent = psutil.Process(attempt["pid"]).parent()
+        assert parent is not None
+        return parent
+
+    # -- afterwards ------------------------------------------------------------------------------------------------
+
+    def settle(self, scheduler: Daemon, slots: Mapping[str, int] = SLOTS) -> Story:
+        """The faults are over: wait until every slot is free, stop the scheduler, check every invariant."""
+        wait_until(
+            lambda: self._all_idle(len(slots)),
+            f"free slots; now {self.query('SELECT * FROM executor_status ORDER BY updated_at')}",
+        )
+        wait_until(lambda: not self.query("SELECT 1 FROM run_inbox"), "an empty inbox")
+        assert scheduler.stop() == 0, scheduler.text
+        # What has left a log with a traceback is worth a look, whatever the invariants say.
+        assert "Traceback" not in scheduler.text, scheduler.text
+        for daemon in self.daemons:
+            if daemon.process.poll() is None:
+                daemon.stop()
+        assert self.strays() == []
+        return check(self.home, stopped=True, slots=dict(slots))
+
+    def _all_idle(self, count: int) -> bool:
+        rows = self.query(
+            "SELECT s.* FROM executor_status s JOIN scheduler c ON c.id = s.scheduler_id WHERE c.ended_at IS NULL"
+        )
+        return len(rows) == count and all(
+            row["queued"] == row["running"] == 0 and row["open_slots"] == row["parallelism"] for row in rows
+        )
+
+
+def _says(process: psutil.Process, word: str) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return word in " ".join(process.cmdline())
+    return False

@@ -1,0 +1,82 @@
+"""``kill -9`` of the scheduler in mid-run, at seeded moments, and a restart that finishes the run."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+from deployment import wait_until, wait_until_moment
+from faulty import FaultyDeployment
+
+RUN_SECONDS = 1.6
+"""About as long as ``mixed`` takes, with a bit of what follows its end."""
+
+
+def begin(faulty: FaultyDeployment):
+    """A scheduler, a run of ``mixed``, and the moment when it was triggered."""
+    faulty.mixed()
+    scheduler = faulty.scheduler()
+    return scheduler, faulty.trigger("mixed"), time.monotonic()
+
+
+def finish(faulty: FaultyDeployment, run: str):
+    """Start again, expect every task to succeed, and check all invariants."""
+    scheduler = faulty.scheduler()
+    assert faulty.wait_for_run("mixed", run) == "success"
+    states = faulty.task_states(run)
+    assert set(states.values()) == {"success"}
+    assert len(states) == 12
+    assert faulty.xcom(run, "join") == list(range(7))
+    return faulty.settle(scheduler)
+
+
+def test_killed_once(faulty, seed):
+    moment = random.Random(seed).uniform(0, RUN_SECONDS)
+    scheduler, run, started = begin(faulty)
+    wait_until_moment(started + moment)
+    scheduler.stop(signal.SIGKILL)
+    finish(faulty, run)
+
+
+def test_killed_twice_in_a_row(faulty, seed):
+    """The second scheduler dies at any point of its start or of its recovery, too."""
+    dice = random.Random(1000 + seed)
+    scheduler, run, started = begin(faulty)
+    wait_until_moment(started + dice.uniform(0.2, RUN_SECONDS))
+    scheduler.stop(signal.SIGKILL)
+    second = faulty.start("scheduler") if seed % 2 else faulty.scheduler()
+    wait_until_moment(time.monotonic() + dice.uniform(0, 0.8))
+    second.stop(signal.SIGKILL)
+    finish(faulty, run)
+
+
+def test_its_whole_group_killed(faulty, seed):
+    """Zygotes and workers die with it, so nobody is left to clean up; what has a session of its own survives."""
+    moment = random.Random(2000 + seed).uniform(0.2, RUN_SECONDS)
+    scheduler, run, started = begin(faulty)
+    wait_until_moment(started + moment)
+    scheduler.kill_group()
+    scheduler.wait()
+    finish(faulty, run)
+
+
+@pytest.mark.parametrize("group", [False, True], ids=["scheduler", "group"])
+def test_a_grandchild_with_its_own_session_is_gone_before_the_task_runs_again(faulty, group):
+    """Killed while a Bash task has just started children, one of them with ``setsid``."""
+    scheduler, run, _ = begin(faulty)
+
+    def daemonized():
+        return [p for p in faulty.processes() if p.cmdline() == ["sleep", "30"]]
+
+    wait_until(daemonized, "a sleep in a session of its own")
+    if group:
+        scheduler.kill_group()
+        scheduler.wait()
+    else:
+        scheduler.stop(signal.SIGKILL)
+        # The zygote outlives the scheduler to see to exactly this.
+        wait_until(lambda: not daemonized(), "the end of the orphan", 5)
+    story = finish(faulty, run)
+    assert any(attempt["state"] == "lost" for attempt in story.attempts)
