@@ -16,7 +16,7 @@ from runtime.scheduler.loop import LoopOptions, Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.routing import Router
-from runtime.scheduler.waking import Waker
+from runtime.scheduler.waking import Bell, Waker
 from runtime.scheduler.worker_config import worker_config
 from runtime.service.tasks import TaskService
 
@@ -44,7 +44,8 @@ class Assembly:
 def assemble(settings: Settings, database: Database, registry: ExecutorRegistry, waker: Waker) -> Assembly:
     """Make the parts and connect them; nothing runs yet."""
     identity = Identity()
-    service = TaskService(database, on_report=waker)
+    bell = Bell(waker)
+    service = TaskService(database, on_report=bell)
     lanes = {executor.name.name: _lane(settings, registry, executor, service, waker) for executor in registry}
     policy = LossPolicy(
         infra_retries=settings.scheduler.infra_retries,
@@ -56,7 +57,7 @@ def assemble(settings: Settings, database: Database, registry: ExecutorRegistry,
         lookup=lambda text: registry.lookup(text).name.name,
         missing=settings.core.missing_executor,
     )
-    scheduler = Scheduler(database, Memory(identity, router), lanes, policy, loop_options(settings))
+    scheduler = Scheduler(database, Memory(identity, router), lanes, policy, loop_options(settings), bell=bell)
     return Assembly(scheduler, lanes, registry, waker)
 
 

@@ -40,6 +40,7 @@ from runtime.scheduler.runs import RunModel
 from runtime.scheduler.status import write_status
 from runtime.scheduler.step import Step
 from runtime.scheduler.timeouts import check_heartbeats, check_queued, fire_timers
+from runtime.scheduler.waking import Bell
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +90,9 @@ class Schedule:
 
     def is_due(self, duty: str, at: int, seconds: float) -> bool:
         """Whether ``duty`` is due; then its next round is ``seconds`` away."""
-        period = round(seconds * SECOND)
-        # One that seems farther away than its period: the clock was set back, and it must not wait for the old time.
-        if 0 < getattr(self, duty) - at <= period:
+        if at < getattr(self, duty):
             return False
-        setattr(self, duty, at + period)
+        setattr(self, duty, at + round(seconds * SECOND))
         return True
 
 
@@ -101,6 +100,7 @@ class Scheduler:
     """One scheduler process's loop. :meth:`step` is its body; :mod:`runtime.scheduler.main` drives it.
 
     :param lanes: by executor name, in the order of ``[core] executor``; started by the caller.
+    :param bell: rung when an inbox has news; without it every step reads the inbox.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Scheduler:
         policy: LossPolicy,
         options: LoopOptions,
         *,
+        bell: Bell | None = None,
         clock: Callable[[], int] = clock_now,
     ) -> None:
         self.database = database
@@ -120,6 +121,7 @@ class Scheduler:
         self.options = options
         self.dispatching = True
         """False: claim and start nothing new, only see to what runs."""
+        self._bell = bell
         self._clock = clock
         self._schedule = Schedule()
         self._again = False
@@ -159,10 +161,15 @@ class Scheduler:
         at = self._clock()
         if at - self._last_step > STALL * SECOND:
             self._alive_since = at
+        if at < self._last_step:
+            # The clock was set back: no duty, the lease's renewal above all, may wait for the old time to come again.
+            self._schedule = Schedule()
         self._last_step = at
         brought, self._brought = self._take(self._brought), Brought()
         look = self._schedule.is_due("look", at, self.options.idle_sleep) or hinted
-        if self._is_idle(at, brought) and not hinted:
+        reported = self._bell is None or self._bell.hush()
+        if not hinted and (self._is_idle(at, brought) or not (look or reported or self._must_write(at, brought))):
+            self._let_go(brought)
             return
         self._again = False
         try:
@@ -186,6 +193,26 @@ class Scheduler:
             return False
         with self.database.read() as connection:
             return not has_work(connection, at)
+
+    def _must_write(self, at: int, brought: Brought) -> bool:
+        """Whether what the lanes brought has consequences. Mostly it has none: an attempt whose report was applied in
+        an earlier step frees its slot, and nobody waits for one.
+        """
+        memory = self.memory
+        due = memory.timers.next_due
+        return bool(
+            self._again
+            or brought.accepted
+            or memory.stale
+            or memory.quiescing
+            or memory.ready
+            or (due is not None and due <= at)
+            or any(memory.is_open(fact.key.attempt_id) for fact in brought.final)
+        )
+
+    def _let_go(self, brought: Brought) -> None:
+        for fact in brought.final:
+            self.memory.handed.pop(fact.key.attempt_id, None)
 
     # -- the transaction -----------------------------------------------------------------------------------------
 
@@ -353,8 +380,7 @@ class Scheduler:
                 self._again = True
             except _UndoneError as again:
                 self._quarantine(identifier, again.__cause__)
-        for fact in brought.final:
-            self.memory.handed.pop(fact.key.attempt_id, None)
+        self._let_go(brought)
 
     def _decide_alone(self, step: Step, identifier: int, brought: Brought) -> Offers:
         claimable = claimable_runs(step.connection, 1, only=identifier)

@@ -40,7 +40,7 @@ class LossPolicy:
 
 def resolve(step: Step, policy: LossPolicy, facts: Iterable[Succeeded | Failed | Lost]) -> None:
     """Act on final events whose attempts, after the inbox was read, still have no report."""
-    by_attempt = {fact.key.attempt_id: fact for fact in facts if _is_open(step.memory, fact.key.attempt_id)}
+    by_attempt = {fact.key.attempt_id: fact for fact in facts if step.memory.is_open(fact.key.attempt_id)}
     if not by_attempt:
         return
     for identifier, attempt in load_attempts(step.connection, list(by_attempt)).items():
@@ -146,11 +146,6 @@ def _schedule_again(step: Step, instance: Instance, subject: Subject, reason: st
     instance.scheduled_at = step.at
     # In the next step: this one has already written that the instance is *scheduled*.
     step.memory.timers.add(step.at + round(pause * SECOND), "again", instance)
-
-
-def _is_open(memory: Memory, attempt_id: str) -> bool:
-    instance = memory.find(attempt_id)
-    return instance is not None and instance.state in (TaskState.QUEUED, TaskState.RUNNING, TaskState.RESTARTING)
 
 
 def _instance(memory: Memory, attempt: Attempt) -> Instance | None:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from runtime.core.states import TASK_FINISHED, TaskState
+from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, TaskState
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.loading import GraphCache
 from runtime.scheduler.processes import AttemptProcess
@@ -105,6 +105,11 @@ class Memory:
         for handed in self.handed.values():
             slots[handed.executor] = slots.get(handed.executor, 0) + 1
         return slots
+
+    def is_open(self, attempt_id: str) -> bool:
+        """Whether the attempt is still its instance's current one, without a report that was applied."""
+        instance = self.find(attempt_id)
+        return instance is not None and instance.state in TASK_ACTIVE
 
     def find(self, attempt_id: str) -> Instance | None:
         """The instance whose current attempt this is, if its run is loaded."""

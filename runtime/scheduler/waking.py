@@ -9,6 +9,24 @@ import select
 from runtime.scheduler.hints import HintSocket
 
 
+class Bell:
+    """Rung by the task service after a commit that left a report in an inbox; wakes the scheduler."""
+
+    def __init__(self, waker: Waker | None = None) -> None:
+        self._waker = waker
+        self._rung = True
+
+    def __call__(self) -> None:
+        self._rung = True
+        if self._waker is not None:
+            self._waker()
+
+    def hush(self) -> bool:
+        """Whether it was rung since the last time. Asked before the inbox is read: a later ring is never missed."""
+        rung, self._rung = self._rung, False
+        return rung
+
+
 class Waker:
     """Lets any thread, and a signal handler, end the scheduler's wait."""
 

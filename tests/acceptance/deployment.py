@@ -43,11 +43,13 @@ DEFAULTS: dict[str, dict[str, str]] = {
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, seconds: float = DEADLINE) -> T:
-    """Return the first true value of ``condition``; fail the test after ``seconds``."""
+def wait_until(
+    condition: Callable[[], T], what: str, seconds: float = DEADLINE, story: Callable[[], object] = lambda: ""
+) -> T:
+    """Return the first true value of ``condition``; fail the test after ``seconds``, with the ``story`` until then."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what} {story()}"
         select.select([], [], [], 0.01)
     return value
 
@@ -111,7 +113,7 @@ class Deployment:
         self.dags = home / "dags"
         self.database = home / "hybrid.db"
         self.daemons: list[Daemon] = []
-        for folder in (self.dags, home / "tmp", home / "plugins"):
+        for folder in (self.dags, home / "tmp"):
             folder.mkdir(parents=True)
         self.configure({})
         self._before = {process.pid for process in psutil.Process().children(recursive=True)}
@@ -290,8 +292,9 @@ class Deployment:
         """Wait for the run's end; ``success`` or ``failed``."""
         wait_until(
             lambda: self.run_state(dag_id, run_id) in ("success", "failed"),
-            f"the end of {dag_id} {run_id}; now {self.task_states(run_id)}",
+            f"the end of {dag_id} {run_id}",
             seconds,
+            story=lambda: self.task_states(run_id),
         )
         return self.run_state(dag_id, run_id)
 

@@ -63,7 +63,7 @@ def router(*executors: str, missing: str = "hold") -> Router:
 class World:
     """One deployment's DB, and a clock that stands until a test moves it: ``at``, microseconds."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, registered: bool = True) -> None:
         self.database = database
         self.at = START
         self.me = Identity()
@@ -72,8 +72,9 @@ class World:
         """How often the task service said that a run's owner has something to apply."""
         self.service = TaskService(database, on_report=self._count_report, clock=self.clock)
         self._hashes = itertools.count()
-        with database.write() as connection:
-            register(connection, self.me, 3600.0)
+        if registered:
+            with database.write() as connection:
+                register(connection, self.me, 3600.0)
 
     def clock(self) -> int:
         return self.at

@@ -35,8 +35,8 @@ def faulty(tmp_path: Path) -> Iterator[FaultyDeployment]:
     """A migrated home with a DAG processor; the schedulers are the test's."""
     made = FaultyDeployment(tmp_path / "home")
     made.configure(FAST)
-    shutil.copy(HERE / "journal.py", made.home / "plugins")
-    (made.home / "journal").mkdir()
+    shutil.copy(HERE / "journal.py", made.dags)
+    (made.home / "witness").mkdir()
     made.hybrid("db", "migrate")
     made.start("dag-processor")
     yield made

@@ -38,13 +38,13 @@ def join(values, run_id=None):
         return sorted(values)
 
 SHELL = '''
-exec 9>>"$HYBRID_HOME/journal/NAME.{{ run_id }}.lock"
-PYTHON "$HYBRID_HOME/plugins/journal.py" start "NAME.{{ run_id }}" 9 $$ || exit 3
+exec 9>>"$HYBRID_HOME/witness/NAME.{{ run_id }}.lock"
+PYTHON "$HYBRID_HOME/dags/journal.py" start "NAME.{{ run_id }}" 9 $$ || exit 3
 sleep 0.2 & sleep 0.3 & (sleep 0.25 & wait) &
-setsid sleep 30 &
+setsid sleep 30 > /dev/null 2>&1 &
 sleep 0.2
 wait %1 %2
-PYTHON "$HYBRID_HOME/plugins/journal.py" end "NAME.{{ run_id }}" - $$
+PYTHON "$HYBRID_HOME/dags/journal.py" end "NAME.{{ run_id }}" - $$
 '''.replace("PYTHON", {python!r} + " -I -S")
 
 with DAG("mixed"):
@@ -107,7 +107,7 @@ class FaultyDeployment(Deployment):
 
     def running_attempt(self, run_id: str, count: int) -> dict[str, Any]:
         """The ``count``-th attempt of ``waits``, once user code of it runs."""
-        journal = self.home / "journal" / "lines"
+        journal = self.home / "witness" / "lines"
 
         def found() -> dict[str, Any] | None:
             attempts = self.attempts(run_id, "waits")
@@ -140,7 +140,8 @@ class FaultyDeployment(Deployment):
         """The faults are over: wait until every slot is free, stop the scheduler, check every invariant."""
         wait_until(
             lambda: self._all_idle(len(slots)),
-            f"free slots; now {self.query('SELECT * FROM executor_status ORDER BY updated_at')}",
+            "free slots",
+            story=lambda: self.query("SELECT * FROM executor_status ORDER BY updated_at"),
         )
         wait_until(lambda: not self.query("SELECT 1 FROM run_inbox"), "an empty inbox")
         assert scheduler.stop() == 0, scheduler.text

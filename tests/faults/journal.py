@@ -4,7 +4,7 @@ The lock is the witness of overlap. Every process of an attempt, grandchildren i
 inherits the locked descriptor; the kernel lets go of it when the last of them is dead, however it died. An attempt that
 finds its task instance locked was started while something of an older one still ran, and writes ``overlap``.
 
-Standard library only: DAG files import it from the plugins folder, Bash tasks run it as a script.
+Standard library only: DAG files import it from their own folder, Bash tasks run it as a script.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
 
 def folder() -> Path:
-    return Path(os.environ["HYBRID_HOME"]) / "journal"
+    return Path(os.environ["HYBRID_HOME"]) / "witness"
 
 
 def write(word: str, name: str, pid: int | None = None) -> None:
@@ -47,7 +47,7 @@ def write(word: str, name: str, pid: int | None = None) -> None:
 def read(home: Path) -> list[Line]:
     """All lines, in the order of writing."""
     try:
-        text = (home / "journal" / "lines").read_text()
+        text = (home / "witness" / "lines").read_text()
     except FileNotFoundError:
         return []
     words = (line.split(maxsplit=4) for line in text.splitlines())
