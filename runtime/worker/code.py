@@ -86,11 +86,15 @@ class CodeCache:
         loaded = self._import(rel_path)
         dependencies = loaded.dependencies if loaded else ()
         entry = _Entry(signature, loaded, {path: self._signature(path) for path in dependencies})
+        replaced = self._entries.pop(rel_path, None) is not None
         self._entries[rel_path] = entry
         self.threads_left = self.threads_left or _stays_above(before)
         while len(self._entries) > self._settings.max_files:
             self._entries.popitem(last=False)
-        gc.unfreeze()
+            replaced = True
+        if replaced:
+            # Only then is there garbage among what is frozen; to look for it writes to every page of the process.
+            gc.unfreeze()
         gc.collect()
         gc.freeze()
         return entry

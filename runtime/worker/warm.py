@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import select
@@ -33,7 +34,8 @@ log = logging.getLogger(__name__)
 _LONGEST_WAIT = 1.0
 """While an attempt runs: ``poll`` sleeps by a clock that stands still while the host is suspended."""
 _MEASURE_EVERY = 64
-"""Attempts between two looks at the worker's own memory."""
+"""Attempts between two looks at the worker's own memory, and between two collections of its garbage: by itself the
+collector would write to pages that the next fork shares."""
 _PARTING_SECONDS = 5.0
 
 
@@ -69,6 +71,7 @@ class Worker:
     def run(self) -> None:
         """Until there is nothing more to do here."""
         adopt_orphans()
+        gc.disable()
         self._take_signals()
         self._log.install()
         self._loop.watch(self._channel.fileno(), self._executor_ready)
@@ -200,6 +203,7 @@ class Worker:
 
     def _send_idle(self) -> None:
         if self._count % _MEASURE_EVERY == 1:
+            gc.collect()
             self._rss = resident_bytes()
         self._retiring = self._retiring or self._rss > self._settings.worker_memory_mb * 2**20
         self._leaving = self._leaving or self._retiring

@@ -307,7 +307,8 @@ class Deployment:
     def task_states(self, run_id: str) -> dict[str, str]:
         """Task → state, from the DB."""
         rows = self.query(
-            "SELECT task_id, t.state FROM task_instance t JOIN dag_run r ON r.id = t.dag_run_id WHERE run_id = ?", run_id
+            "SELECT task_id, t.state FROM task_instance t JOIN dag_run r ON r.id = t.dag_run_id WHERE run_id = ?",
+            run_id,
         )
         return {row["task_id"]: row["state"] for row in rows}
 

@@ -207,8 +207,8 @@ def test_a_changed_file_applies_to_new_runs_only(standalone):
 SCHEDULED = """
 from datetime import datetime
 from runtime import DAG, task
-with DAG("weekly", schedule="@weekly", start_date=datetime(2025, 1, 5), end_date=datetime(2025, 2, 2), catchup={catchup},
-         max_active_runs=1, is_paused_upon_creation={paused}):
+with DAG("weekly", schedule="@weekly", start_date=datetime(2025, 1, 5), end_date=datetime(2025, 2, 2),
+         catchup={catchup}, max_active_runs=1, is_paused_upon_creation={paused}):
     @task
     def when(ds=None, data_interval_end=None): return [ds, data_interval_end.date().isoformat()]
     when()

@@ -84,7 +84,9 @@ class World:
 
     # -- DAGs and runs
 
-    def save(self, *specs: DagSpec, rel_path: str = "dags.py", file_hash: str | None = None, paused: bool = False) -> None:
+    def save(
+        self, *specs: DagSpec, rel_path: str = "dags.py", file_hash: str | None = None, paused: bool = False
+    ) -> None:
         """What the DAG processor does with a file of these DAGs."""
         parsed = ParsedFile(rel_path=rel_path, file_hash=file_hash or f"hash{next(self._hashes)}", dags=specs)
         DatabaseDagStore(self.database, paused_at_creation=paused).save(parsed)

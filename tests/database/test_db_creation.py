@@ -37,8 +37,8 @@ def dates(world: World, dag_id: str = "d") -> list[int]:
 
 
 def hourly(dag_id: str = "d", since: int = -5, **options: Any) -> Any:
-    options = {"timetable": HOURLY, "start_date": START + since * HOUR, "catchup": True, "max_active_runs": 100} | options
-    return spec(dag_id, **options)
+    usual = {"timetable": HOURLY, "start_date": START + since * HOUR, "catchup": True, "max_active_runs": 100}
+    return spec(dag_id, **usual | options)
 
 
 def end_all(world: World, dag_id: str = "d") -> None:

@@ -102,9 +102,9 @@ def test_the_buried_one_notices(world: World) -> None:
     with world.database.write() as connection:
         leases.hold(connection, me)
         leases.end(connection, me.id)
-    with pytest.raises(LeaseLostError, match="^scheduler me was declared dead by another one$"):
-        with world.database.write() as connection:
-            leases.hold(connection, me)
+    lost = pytest.raises(LeaseLostError, match="^scheduler me was declared dead by another one$")
+    with lost, world.database.write() as connection:
+        leases.hold(connection, me)
 
 
 def test_one_that_was_never_registered_holds_nothing(world: World) -> None:
@@ -141,7 +141,8 @@ def test_a_second_claim_is_refused(world: World) -> None:
     with world.database.write() as connection:
         (row,) = claimable_runs(connection, 10)
     world.claim(run)
-    with pytest.raises(GuardRefusedError, match="was claimed by another scheduler"), world.database.write() as connection:
+    refused = pytest.raises(GuardRefusedError, match="was claimed by another scheduler")
+    with refused, world.database.write() as connection:
         claim(connection, row, other, GraphCache(), START)
     assert world.run(run.id).lease_owner == world.me.id
 
@@ -169,9 +170,9 @@ def test_the_end_of_a_run_needs_the_epoch(world: World) -> None:
     memory.runs[run.id] = run
     with world.database.write() as connection:
         connection.execute(dag_run.update().values(lease_epoch=run.epoch + 1))
-    with pytest.raises(GuardRefusedError, match="no longer this scheduler's to end"):
-        with world.database.write() as connection:
-            Step(memory, connection, START).end_run(run, RunState.SUCCESS)
+    refused = pytest.raises(GuardRefusedError, match="no longer this scheduler's to end")
+    with refused, world.database.write() as connection:
+        Step(memory, connection, START).end_run(run, RunState.SUCCESS)
     assert world.run(run.id).state == "running"
 
 
@@ -269,7 +270,7 @@ def test_two_schedulers_never_own_the_same_run(world: World, database: Database)
         thread.join(60)
     assert not failures
     owners = {row.id: row.lease_owner for row in world.rows(dag_run) if row.lease_owner is not None}
-    held = [{identifier for identifier in mine.memory.runs} for mine in schedulers]
+    held = [set(mine.memory.runs) for mine in schedulers]
     assert not held[0] & held[1]
     assert owners == dict.fromkeys(held[0], "first") | dict.fromkeys(held[1], "second")
     running = [row.dag_id for row in world.rows(dag_run, dag_run.c.state == "running")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -183,7 +184,7 @@ def test_what_is_read_is_not_written(database: Database) -> None:
 
 
 def test_write_that_fails_changes_nothing(database: Database) -> None:
-    with pytest.raises(RuntimeError), database.write() as connection:
+    with contextlib.suppress(RuntimeError), database.write() as connection:
         connection.execute(pool.delete())
         raise RuntimeError
     with database.read() as connection:

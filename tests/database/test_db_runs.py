@@ -45,7 +45,12 @@ def test_triggered_run_is_queued_with_the_dags_version(world: World) -> None:
     made = world.trigger("d", conf={"k": [1]}, logical_date=START - DAY)
     row = world.run(made.id)
     assert made.run_id == row.run_id == f"manual__{iso(START)}"
-    assert (row.state, row.run_type, row.version_id, row.conf) == ("queued", "manual", world.dag("d").version_id, '{"k": [1]}')
+    assert (row.state, row.run_type, row.version_id, row.conf) == (
+        "queued",
+        "manual",
+        world.dag("d").version_id,
+        '{"k": [1]}',
+    )
     assert (row.logical_date, row.run_after, row.lease_owner, row.lease_epoch) == (START - DAY, START, None, 0)
     (told,) = world.rows(event, event.c.dag_run_id == made.id)
     assert (told.old_state, told.new_state, told.actor) == (None, "queued", "cli")
@@ -146,7 +151,14 @@ def test_each_clear_grants_the_authors_retries_again(world: World) -> None:
             ends.append((world.ti("t").try_number, world.ti("t").state))
         world.clear("d")
         assert world.ti("t").max_tries == 2 * (number + 1) + 1
-    assert ends == [(1, "up_for_retry"), (2, "failed"), (3, "up_for_retry"), (4, "failed"), (5, "up_for_retry"), (6, "failed")]
+    assert ends == [
+        (1, "up_for_retry"),
+        (2, "failed"),
+        (3, "up_for_retry"),
+        (4, "failed"),
+        (5, "up_for_retry"),
+        (6, "failed"),
+    ]
 
 
 def test_cleared_twice_in_a_row_is_cleared_once(world: World) -> None:

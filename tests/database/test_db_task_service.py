@@ -281,7 +281,10 @@ def told(reply: m.XComValues) -> list[tuple[str, int, str]]:
 
 def test_pushed_values_are_pulled_also_within_one_batch(world: World, running: str) -> None:
     replies = world.ask(
-        push(running, "k", '{"a": 1}'), pull(running, "t", key="k"), push(running, "k", "2"), pull(running, "t", key="k")
+        push(running, "k", '{"a": 1}'),
+        pull(running, "t", key="k"),
+        push(running, "k", "2"),
+        pull(running, "t", key="k"),
     )
     assert [told(replies[1]), told(replies[3])] == [[("t", -1, '{"a": 1}')], [("t", -1, "2")]]
     assert values(world) == {"k": "2"}
@@ -399,7 +402,10 @@ def test_request_that_the_database_cannot_hold_does_not_spoil_the_batch(world: W
 def test_whole_life_in_one_batch(world: World, instance: Instance) -> None:
     identifier = world.queue(instance)
     started, beat, finished, late = world.ask(
-        start(identifier), m.Heartbeat(identifier, "n1"), m.Finish(identifier, "n1", "success"), m.Heartbeat(identifier, "n1")
+        start(identifier),
+        m.Heartbeat(identifier, "n1"),
+        m.Finish(identifier, "n1", "success"),
+        m.Heartbeat(identifier, "n1"),
     )
     assert (started.granted, beat.go_on, finished.accepted, late.go_on) == (True, True, True, False)
     assert world.attempt(identifier).state == "success"

@@ -37,7 +37,6 @@ ACTIVE = {"queued", "running", "restarting"}
 class Story:
     """All rows and journal lines of one home."""
 
-
     def __init__(self, home: Path) -> None:
         with closing(sqlite3.connect(home / "hybrid.db", timeout=30)) as connection:
             connection.row_factory = sqlite3.Row
@@ -81,7 +80,9 @@ def check(home: Path, *, stopped: bool, slots: dict[str, int] | None = None) -> 
         *earned_successes(story),
         *placed_attempts(story),
         *limits_held(story),
+        *run_limit_held(story),
         *nothing_left(story),
+        *slots_free(story),
         *slots_held(story, slots or {}),
         *leases_released(story, stopped=stopped),
     ]
@@ -155,7 +156,7 @@ def earned_successes(story: Story) -> Iterator[str]:
         ):
             yield f"3: attempt {attempt['id']} is a success, but the task never came to its end"
     for row in story.instances:
-        successes = [a["id"] for a in story.by_instance[row["id"]] if a["state"] == AttemptState.SUCCESS]
+        successes = [a["id"] for a in story.by_instance.get(row["id"], ()) if a["state"] == AttemptState.SUCCESS]
         if len(successes) > 1 and not any(e["actor"] == "clear" for e in story.events):
             yield f"3: {story.name[row['id']]} succeeded {len(successes)} times"
 
@@ -191,8 +192,22 @@ def limits_held(story: Story) -> Iterator[str]:
                 yield f"5: run {run[identifier]['run_id']} had {used} active tasks of {limit} at {at}"
 
 
+def run_limit_held(story: Story) -> Iterator[str]:
+    """5: ``max_active_runs``."""
+    run = {row["id"]: row for row in story.runs}
+    active: dict[str, set[int]] = defaultdict(set)
+    for event in story.events:
+        if event["task_instance_id"] is not None or event["dag_run_id"] not in run:
+            continue
+        row = run[event["dag_run_id"]]
+        (active[row["dag_id"]].add if event["new_state"] == "running" else active[row["dag_id"]].discard)(row["id"])
+        limit = story.specs[row["version_id"]].get("max_active_runs", 16)
+        if event["new_state"] == "running" and len(active[row["dag_id"]]) > limit:
+            yield f"5: DAG {row['dag_id']} had {len(active[row['dag_id']])} runs of {limit} active at {event['at']}"
+
+
 def nothing_left(story: Story) -> Iterator[str]:
-    """6: no open row, no slot."""
+    """6: no open row."""
     for row in story.runs:
         if row["state"] not in {"success", "failed"}:
             yield f"6: run {row['run_id']} is still {row['state']}"
@@ -204,10 +219,14 @@ def nothing_left(story: Story) -> Iterator[str]:
             yield f"6: attempt {attempt['id']} is still {attempt['state']}"
     for row in story.inbox:
         yield f"6: inbox row {row['id']} ({row['kind']}) of run {row['dag_run_id']} was never applied"
-    for identifier, attempts in story.by_instance.items():
-        current = next(row["attempt_id"] for row in story.instances if row["id"] == identifier)
-        if current not in {None, attempts[-1]["id"]}:
-            yield f"6: {story.name[identifier]} points to attempt {current}, the newest is {attempts[-1]['id']}"
+
+
+def slots_free(story: Story) -> Iterator[str]:
+    """6: no executor of a living scheduler holds anything, and each instance's current attempt is its newest."""
+    for row in story.instances:
+        newest = story.by_instance[row["id"]][-1]["id"] if row["id"] in story.by_instance else None
+        if row["attempt_id"] not in {None, newest}:
+            yield f"6: {story.name[row['id']]} points to attempt {row['attempt_id']}, the newest is {newest}"
     alive = {row["id"] for row in story.schedulers if row["ended_at"] is None}
     for row in story.statuses:
         if row["scheduler_id"] in alive and (row["queued"] or row["running"]):

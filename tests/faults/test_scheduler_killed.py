@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 
@@ -33,7 +32,7 @@ def finish(faulty: FaultyDeployment, run: str):
 
 
 def test_killed_once(faulty, seed):
-    moment = random.Random(seed).uniform(0, RUN_SECONDS)
+    moment = faulty.dice(seed).uniform(0, RUN_SECONDS)
     scheduler, run, started = begin(faulty)
     wait_until_moment(started + moment)
     scheduler.stop(signal.SIGKILL)
@@ -42,19 +41,19 @@ def test_killed_once(faulty, seed):
 
 def test_killed_twice_in_a_row(faulty, seed):
     """The second scheduler dies at any point of its start or of its recovery, too."""
-    dice = random.Random(1000 + seed)
+    dice = faulty.dice(1000 + seed)
     scheduler, run, started = begin(faulty)
     wait_until_moment(started + dice.uniform(0.2, RUN_SECONDS))
     scheduler.stop(signal.SIGKILL)
     second = faulty.start("scheduler") if seed % 2 else faulty.scheduler()
-    wait_until_moment(time.monotonic() + dice.uniform(0, 0.8))
+    faulty.let_pass(dice.uniform(0, 0.8))
     second.stop(signal.SIGKILL)
     finish(faulty, run)
 
 
 def test_its_whole_group_killed(faulty, seed):
     """Zygotes and workers die with it, so nobody is left to clean up; what has a session of its own survives."""
-    moment = random.Random(2000 + seed).uniform(0.2, RUN_SECONDS)
+    moment = faulty.dice(2000 + seed).uniform(0.2, RUN_SECONDS)
     scheduler, run, started = begin(faulty)
     wait_until_moment(started + moment)
     scheduler.kill_group()
@@ -68,7 +67,7 @@ def test_a_grandchild_with_its_own_session_is_gone_before_the_task_runs_again(fa
     scheduler, run, _ = begin(faulty)
 
     def daemonized():
-        return [p for p in faulty.processes() if p.cmdline() == ["sleep", "30"]]
+        return [p for p in faulty.processes() if p.cmdline() == ["sleep", "300"]]
 
     wait_until(daemonized, "a sleep in a session of its own")
     if group:

@@ -242,9 +242,7 @@ class Scheduling(World):
 
     def shown(self, name: str) -> Any:
         """What the database says of an executor."""
-        return self.row(
-            executor_status, executor_status.c.name == name, executor_status.c.scheduler_id == self.me.id
-        )
+        return self.row(executor_status, executor_status.c.name == name, executor_status.c.scheduler_id == self.me.id)
 
     def _lane(self, name: str, parallelism: int) -> Lane:
         def create(wake: Callable[[], None]) -> BaseExecutor:

@@ -131,6 +131,7 @@ def test_retry_timer_survives_a_reload(s: Scheduling) -> None:
 def test_run_that_takes_too_long_fails_and_its_tasks_are_stopped(s: Scheduling) -> None:
     s.plan(a="hold", b="wait")
     run = s.begin_run(spec("d", task("a"), task("b"), task("c", "a"), dagrun_timeout=100.0))
+    s.rest()
     s.pass_time(99, by=9)
     assert s.run(run.id).state == "running"
     s.pass_time(1)
@@ -159,6 +160,7 @@ def test_run_that_ends_in_the_very_moment_of_its_timeout_ends_once(s: Scheduling
 def test_timeout_counts_from_the_runs_start_across_restarts(s: Scheduling) -> None:
     s.plan(a="hold")
     run = s.begin_run(spec("d", task("a"), dagrun_timeout=100.0))
+    s.rest()
     s.pass_time(60, by=10)
     s.scheduler.finish()
     s.begin_scheduler()

@@ -20,7 +20,7 @@ def test_uuid7_is_a_valid_one_of_its_millisecond(milliseconds: int) -> None:
     assert abs((parsed.int >> 80) - milliseconds) <= 1, "a float of seconds is the test's own rounding"
 
 
-@given(st.integers(0, 2**40), st.integers(1, 2**40))
+@given(st.integers(0, 2**36), st.integers(1, 2**36))
 def test_uuid7_sorts_by_time_as_text(earlier: int, gap: int) -> None:
     with time_machine.travel(earlier, tick=False):
         first = uuid7()

@@ -17,7 +17,9 @@ text = st.text(max_size=20)
 number = st.integers(-(2**63), 2**63 - 1)
 seconds = st.floats(allow_nan=False, allow_infinity=False)
 value: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | number | text, lambda inner: st.lists(inner) | st.dictionaries(text, inner), max_leaves=6
+    st.none() | st.booleans() | number | text,
+    lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+    max_leaves=6,
 )
 raw = value.map(lambda found: msgspec.Raw(json.dumps(found, separators=(",", ":")).encode()))
 context = st.builds(

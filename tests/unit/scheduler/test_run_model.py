@@ -53,7 +53,11 @@ def begin(run: RunModel, instances: Sequence[Instance]) -> None:
 
 def test_graph_has_edges_both_ways_in_the_order_of_the_spec() -> None:
     graph = build_graph("v1", "f.py", "h", spec("d", task("a"), task("b", "a"), task("c", "a", "b")))
-    assert [(n.index, n.upstream, n.downstream) for n in graph.nodes] == [(0, (), (1, 2)), (1, (0,), (2,)), (2, (0, 1), ())]
+    assert [(n.index, n.upstream, n.downstream) for n in graph.nodes] == [
+        (0, (), (1, 2)),
+        (1, (0,), (2,)),
+        (2, (0, 1), ()),
+    ]
     assert (graph.dag_id, graph.by_task["c"].index) == ("d", 2)
 
 
