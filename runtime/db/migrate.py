@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy import update
+
 from runtime.core.errors import DatabaseError
 from runtime.db.engine import Database, check_revision, revision_of, sqlite_path
-from runtime.db.schema import REVISION
+from runtime.db.schema import REVISION, pool
 
 if TYPE_CHECKING:
     from runtime.config import Settings
@@ -27,6 +29,8 @@ def migrate(settings: Settings) -> str:
             check_revision(database)
         if found != REVISION:
             upgrade(database)
+        if found is None:
+            _size_default_pool(database, settings.core.default_pool_task_slot_count)
     finally:
         database.close()
     return REVISION
@@ -52,6 +56,7 @@ def reset(settings: Settings) -> None:
             present.reflect(connection)
             present.drop_all(connection)
         upgrade(database)
+        _size_default_pool(database, settings.core.default_pool_task_slot_count)
     finally:
         database.close()
 
@@ -66,6 +71,11 @@ def upgrade(database: Database) -> None:
     with database.write() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _size_default_pool(database: Database, slots: int) -> None:
+    with database.write() as connection:
+        connection.execute(update(pool).where(pool.c.name == "default_pool").values(slots=slots))
 
 
 def _create_private_file(url: str) -> None:

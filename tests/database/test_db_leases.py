@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from executors.testing import ScriptedExecutor
 from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
 from runtime.core.states import RunState
@@ -16,6 +17,7 @@ from runtime.db.runs import set_paused
 from runtime.db.schema import dag_run, scheduler
 from runtime.db.transitions import GuardRefusedError
 from runtime.scheduler import leases
+from runtime.scheduler.lanes import Lane
 from runtime.scheduler.leases import Identity, LeaseLostError
 from runtime.scheduler.loading import GraphCache, claim, claimable_runs, drop_stray_inbox_rows, release_forgotten
 from runtime.scheduler.loop import LoopOptions, Scheduler
@@ -199,10 +201,15 @@ def test_reports_of_ended_runs_are_forgotten(world: World) -> None:
 
 
 def scheduler_of(world: World, me: Identity, **options: Any) -> Scheduler:
-    """A real scheduler without executors: it claims, judges, and has nowhere to dispatch to."""
+    """A real scheduler whose only executor has ended: it claims, judges, and has nowhere to dispatch to."""
+    ended = Lane(
+        "none", class_name="ScriptedExecutor", create=lambda _: ScriptedExecutor(), wake_scheduler=lambda: None
+    )
+    ended.detach()
+    ended._run()
     memory = Memory(me, router("none"))
     policy = LossPolicy(infra_retries=2, hostname=me.hostname, local=())
-    return Scheduler(world.database, memory, {}, policy, LoopOptions(**options), clock=world.clock)
+    return Scheduler(world.database, memory, {"none": ended}, policy, LoopOptions(**options), clock=world.clock)
 
 
 def claimable(world: World, limit: int = 100) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,3 +197,15 @@ def test_errors_do_not_show_what_was_to_be_stored(database: Database) -> None:
     with pytest.raises(Exception, match="NOT NULL") as caught, database.write() as connection:
         connection.execute(pool.insert().values(name="my-secret", slots=None, description=""))
     assert "my-secret" not in str(caught.value)
+
+
+def test_default_pool_has_the_configured_slots(settings: Settings) -> None:
+    """``[core] default_pool_task_slot_count`` counts when the database is created, and again after a reset."""
+    settings = replace(settings, core=replace(settings.core, default_pool_task_slot_count=7))
+    migrating.reset(settings)
+    database = open_database(settings)
+    try:
+        with database.read() as connection:
+            assert connection.execute(pool.select()).one().slots == 7
+    finally:
+        database.close()

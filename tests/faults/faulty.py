@@ -26,6 +26,13 @@ FAST: dict[str, dict[str, str]] = {
         "shutdown_grace": "2",
     },
 }
+WAYS: tuple[dict[str, dict[str, str]], ...] = (
+    {},
+    {"local_executor": {"task_isolation": "spawn"}},
+    {"local_executor": {"task_isolation": "reuse"}},
+    {"local_executor": {"parallelism": "0"}},
+)
+"""Of running an attempt: a fork of a warm worker, a fresh interpreter, the worker itself, a fresh worker."""
 SLOTS = {"LocalExecutor": 4, "heavy": 2}
 MIXED = """
 from runtime import DAG, BashOperator, task
@@ -123,6 +130,13 @@ class FaultyDeployment(Deployment):
 
         return wait_until(found, f"attempt {count} of waits to run user code")  # type: ignore[return-value]
 
+    def choose_way(self, number: int) -> dict[str, int]:
+        """Configure one of ``WAYS``; the slots of the executors then. For tests whose seed decides."""
+        way = WAYS[number % len(WAYS)]
+        self.configure({**FAST, **way})
+        unlimited = way.get("local_executor", {}).get("parallelism") == "0"
+        return {**SLOTS, "LocalExecutor": 2**31} if unlimited else SLOTS
+
     # -- processes -------------------------------------------------------------------------------------------------
 
     def zygotes(self, scheduler: Daemon) -> list[psutil.Process]:
@@ -136,6 +150,16 @@ class FaultyDeployment(Deployment):
 
     def workers(self, scheduler: Daemon) -> list[psutil.Process]:
         return [worker for zygote in self.zygotes(scheduler) for worker in zygote.children()]
+
+    def supervisor_of(self, attempt: Mapping[str, Any]) -> psutil.Process:
+        """The worker, also where it runs the attempt by itself."""
+        own = psutil.Process(attempt["pid"])
+        return (
+            own if _says(own, "hybrid local-worker") and own.ppid() in self._zygote_pids() else self.worker_of(attempt)
+        )
+
+    def _zygote_pids(self) -> set[int]:
+        return {process.pid for process in self.processes() if _says(process, "hybrid local-zygote")}
 
     def worker_of(self, attempt: Mapping[str, Any]) -> psutil.Process:
         """The supervisor of a running attempt."""

@@ -68,9 +68,12 @@ def begin(name: str, fd: int, pid: int | None = None) -> None:
 def witnessed(name: str) -> Iterator[None]:
     """Around the work of a Python task. ``name`` is the same for all attempts of one task instance."""
     fd = os.open(folder() / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o600)  # inherited by children unless they close it
-    begin(name, fd)
-    yield
-    write("end", name)
+    try:
+        begin(name, fd)
+        yield
+        write("end", name)
+    finally:
+        os.close(fd)  # a worker that is used again must not keep the lock
 
 
 def busy(seconds: float) -> None:

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 
+import psutil
+import pytest
 from deployment import wait_until
+from faulty import WAYS
 
 
-def test_a_frozen_worker_is_given_up_and_does_no_harm_when_it_wakes(faulty):
+@pytest.mark.parametrize("way", range(len(WAYS)), ids=["fork", "spawn", "reuse", "fresh worker"])
+def test_a_frozen_worker_is_given_up_and_does_no_harm_when_it_wakes(faulty, way):
     """No heartbeat for ``task_instance_heartbeat_timeout``: its task is killed, and only then runs again."""
+    slots = faulty.choose_way(way)
     faulty.waiting()
     scheduler = faulty.scheduler()
     run, attempt = faulty.trigger_waiting()
-    worker = faulty.worker_of(attempt)
+    worker = faulty.supervisor_of(attempt)
     worker.suspend()
     wait_until(lambda: len(faulty.attempts(run, "waits")) == 2, "the attempt to be given up", 40)
     faulty.running_attempt(run, 2)
     assert faulty.attempts(run, "waits")[0]["reason"] == "no heartbeat for 10 s"
-    worker.resume()
+    with suppress(psutil.NoSuchProcess):
+        worker.resume()
     faulty.open_gate()
     assert faulty.wait_for_run("waiting", run) == "success"
     states = [(a["state"], a["dispatch_number"]) for a in faulty.attempts(run, "waits")]
     assert states == [("lost", 1), ("success", 2)]
-    faulty.settle(scheduler)
+    faulty.settle(scheduler, slots)
 
 
 def test_a_scheduler_frozen_for_a_while_loses_nothing(faulty):

@@ -13,52 +13,54 @@ RUN_SECONDS = 1.6
 """About as long as ``mixed`` takes, with a bit of what follows its end."""
 
 
-def begin(faulty: FaultyDeployment):
-    """A scheduler, a run of ``mixed``, and the moment when it was triggered."""
+def begin(faulty: FaultyDeployment, seed: int = 0):
+    """A scheduler, a run of ``mixed``, and the moment when it was triggered. The seed also says how attempts run."""
+    faulty.choose_way(seed)
     faulty.mixed()
     scheduler = faulty.scheduler()
     return scheduler, faulty.trigger("mixed"), time.monotonic()
 
 
-def finish(faulty: FaultyDeployment, run: str):
+def finish(faulty: FaultyDeployment, run: str, seed: int = 0):
     """Start again, expect every task to succeed, and check all invariants."""
+    slots = faulty.choose_way(seed)
     scheduler = faulty.scheduler()
     assert faulty.wait_for_run("mixed", run) == "success"
     states = faulty.task_states(run)
     assert set(states.values()) == {"success"}
     assert len(states) == 12
     assert faulty.xcom(run, "join") == list(range(7))
-    return faulty.settle(scheduler)
+    return faulty.settle(scheduler, slots)
 
 
 def test_killed_once(faulty, seed):
     moment = faulty.dice(seed).uniform(0, RUN_SECONDS)
-    scheduler, run, started = begin(faulty)
+    scheduler, run, started = begin(faulty, seed)
     wait_until_moment(started + moment)
     scheduler.stop(signal.SIGKILL)
-    finish(faulty, run)
+    finish(faulty, run, seed)
 
 
 def test_killed_twice_in_a_row(faulty, seed):
     """The second scheduler dies at any point of its start or of its recovery, too."""
     dice = faulty.dice(1000 + seed)
-    scheduler, run, started = begin(faulty)
+    scheduler, run, started = begin(faulty, seed)
     wait_until_moment(started + dice.uniform(0.2, RUN_SECONDS))
     scheduler.stop(signal.SIGKILL)
     second = faulty.start("scheduler") if seed % 2 else faulty.scheduler()
     faulty.let_pass(dice.uniform(0, 0.8))
     second.stop(signal.SIGKILL)
-    finish(faulty, run)
+    finish(faulty, run, seed)
 
 
 def test_its_whole_group_killed(faulty, seed):
     """Zygotes and workers die with it, so nobody is left to clean up; what has a session of its own survives."""
     moment = faulty.dice(2000 + seed).uniform(0.2, RUN_SECONDS)
-    scheduler, run, started = begin(faulty)
+    scheduler, run, started = begin(faulty, seed)
     wait_until_moment(started + moment)
     scheduler.kill_group()
     scheduler.wait()
-    finish(faulty, run)
+    finish(faulty, run, seed)
 
 
 @pytest.mark.parametrize("group", [False, True], ids=["scheduler", "group"])

@@ -24,8 +24,8 @@ none_failed_min_one_success w  w  u  w  u  r  u  r  u  u  u  u  s  u  u
 none_skipped                w  w  w  s  w  r  r  s  r  r  s  r  s  s  r
 always                      r  r  r  r  r  r  r  r  r  r  r  r  r  r  r
 """
-"""Verdicts of a task with two upstream tasks that ended, in any order, as the head says: S success, F failed, K skipped,
-U upstream_failed, - not yet. Verdicts: r run, w wait, s skip, u upstream_failed."""
+"""Verdicts of a task with two upstream tasks that ended, in any order, as the head says: S success, F failed, K
+skipped, U upstream_failed, - not yet. Verdicts: r run, w wait, s skip, u upstream_failed."""
 ENDS = {"S": TaskState.SUCCESS, "F": TaskState.FAILED, "K": TaskState.SKIPPED, "U": TaskState.UPSTREAM_FAILED}
 VERDICTS = {"r": Verdict.RUN, "w": Verdict.WAIT, "s": Verdict.SKIP, "u": Verdict.UPSTREAM_FAILED}
 HEAD, *ROWS = (line.split() for line in TABLE.strip().splitlines())
