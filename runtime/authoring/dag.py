@@ -43,7 +43,7 @@ class DAG:
     :param schedule: cron expression, preset (``@daily``, …), timedelta, or ``None`` for runs by hand only.
     :param start_date: first logical date; its zone is the DAG's unless ``timezone`` is given.
     :param timezone: zone of the schedule, and of dates without one.
-    :param catchup: run every interval since ``start_date``, not only the one that ended last.
+    :param catchup: run every interval since ``start_date``, not only the one that ended last; default: as configured.
     :param dagrun_timeout: timedelta or seconds after which a running run fails.
     :param default_args: arguments of tasks that do not say otherwise.
     :param executor: executor of tasks that do not say otherwise.
@@ -58,7 +58,7 @@ class DAG:
         start_date: datetime | None = None,
         end_date: datetime | None = None,
         timezone: str | tzinfo | None = None,
-        catchup: bool = False,
+        catchup: bool | None = None,
         max_active_runs: int | None = None,
         max_active_tasks: int | None = None,
         dagrun_timeout: timedelta | float | None = None,
@@ -79,7 +79,7 @@ class DAG:
         self.used_default_args: set[str] = {"start_date", "end_date"}
         self.description = description or ""
         self.doc_md = doc_md
-        self.catchup = check.flag(where, "catchup", catchup)
+        self.catchup = self.defaults.catchup if catchup is None else check.flag(where, "catchup", catchup)
         self._set_schedule(where, schedule, start_date, end_date, timezone)
         self._set_limits(where, max_active_runs, max_active_tasks, dagrun_timeout)
         self.params: dict[str, Any] = check.plain_json(f"{where}: params", check.mapping(where, "params", params))

@@ -17,4 +17,5 @@ class Defaults:
     queue: str = "default"
     max_active_tasks: int = 16
     max_active_runs: int = 16
+    catchup: bool = False
     owner: str = "hybrid"

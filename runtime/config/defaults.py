@@ -18,4 +18,5 @@ def task_defaults(settings: Settings) -> dict[str, Any]:
         "queue": settings.operators.default_queue,
         "max_active_tasks": core.max_active_tasks_per_dag,
         "max_active_runs": core.max_active_runs_per_dag,
+        "catchup": settings.scheduler.catchup_by_default,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from executors.registry import ExecutorRegistry
+from runtime.config.plugins import use_plugins
 from runtime.config.settings import Settings
 
 
@@ -11,6 +12,7 @@ def load_registry(settings: Settings) -> ExecutorRegistry:
 
     Raises :class:`~executors.errors.ExecutorConfigError`.
     """
+    use_plugins(settings)
     return ExecutorRegistry.load(
         settings.core.executor, options=settings.executor_options, parallelism=settings.core.parallelism
     )

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from runtime.authoring.defaults import Defaults
 from runtime.config import Settings
 from runtime.config.defaults import task_defaults
+from runtime.config.plugins import use_plugins
 from runtime.core.specs import ParsedFile
 from runtime.processing.processor import DagProcessor, DagStore
 
 
 def make_processor(settings: Settings, store: DagStore) -> DagProcessor:
     """A processor for the configured folder that stores into ``store``."""
+    use_plugins(settings)
     section = settings.dag_processor
     return DagProcessor(
         settings.core.dags_folder,

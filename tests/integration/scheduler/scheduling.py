@@ -30,6 +30,7 @@ from runtime.scheduler.leases import Identity
 from runtime.scheduler.loop import LoopOptions, Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
+from runtime.scheduler.waking import Bell
 from tests.database.builders import World, router, start
 
 MOST_STEPS = 300
@@ -111,6 +112,8 @@ class Scheduling(World):
         **options: Any,
     ) -> None:
         super().__init__(database, registered=False)
+        self.bell = Bell()
+        self._hinted = False
         self.plans: defaultdict[str, deque[str]] = defaultdict(lambda: deque(["success"]))
         self.executors: dict[str, PlannedExecutor] = {}
         self._parallelism = dict(executors or {"one": 16})
@@ -126,7 +129,9 @@ class Scheduling(World):
         self.lanes = {name: self._lane(name, parallelism) for name, parallelism in self._parallelism.items()}
         memory = Memory(self.me, router(*self._parallelism, missing=self._missing))
         policy = LossPolicy(infra_retries=self._infra_retries, hostname="worker", local=self._local)
-        self.scheduler = Scheduler(self.database, memory, self.lanes, policy, self._options, clock=self.clock)
+        self.scheduler = Scheduler(
+            self.database, memory, self.lanes, policy, self._options, clock=self.clock, bell=self.bell
+        )
         self.scheduler.begin()
         self.turn()
 
@@ -155,8 +160,10 @@ class Scheduling(World):
             lane._turn(True)
 
     def step(self, count: int = 1) -> None:
+        """Every other one with a hint, which makes it look at everything."""
         for _ in range(count):
-            self.scheduler.step(hinted=True)
+            self._hinted = not self._hinted
+            self.scheduler.step(hinted=self._hinted)
             self.check()
             self.turn()
 
@@ -243,6 +250,10 @@ class Scheduling(World):
     def shown(self, name: str) -> Any:
         """What the database says of an executor."""
         return self.row(executor_status, executor_status.c.name == name, executor_status.c.scheduler_id == self.me.id)
+
+    def _count_report(self) -> None:
+        super()._count_report()
+        self.bell()
 
     def _lane(self, name: str, parallelism: int) -> Lane:
         def create(wake: Callable[[], None]) -> BaseExecutor:

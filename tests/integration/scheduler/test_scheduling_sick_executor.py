@@ -29,7 +29,7 @@ from runtime.scheduler.loop import LoopOptions, Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.main import SWITCH_INTERVAL
 from runtime.scheduler.memory import Memory
-from runtime.scheduler.waking import Waker
+from runtime.scheduler.waking import Bell, Waker
 from tests.database.builders import World, router, spec, task
 
 P99_MILLISECONDS = 50.0
@@ -72,6 +72,7 @@ class Live(World):
             LossPolicy(infra_retries=2, hostname=self.me.hostname, local=()),
             LoopOptions(parallelism=0),
             clock=self.clock,
+            bell=Bell(self.waker),
         )
         for lane in self.lanes.values():
             lane.start()

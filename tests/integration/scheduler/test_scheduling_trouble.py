@@ -194,8 +194,8 @@ def test_cleared_running_task_whose_worker_is_gone(scheduling: Make) -> None:
     run = s.begin_run(spec("d", task("a")))
     s.rest()
     s.clear("d")
-    s.rest()
     s.one.lost(s.one.held.pop("a"), "killed")
+    s.turn()
     assert s.run_to_end(run) == ["success"]
     assert s.history("a") == [(1, 1, "lost"), (2, 1, "success")]
     s.check_nothing_is_left()

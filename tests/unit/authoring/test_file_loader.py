@@ -128,11 +128,14 @@ class TestWhichDags:
 
 
 def test_defaults_of_the_configuration(folder):
-    defaults = Defaults(timezone="Europe/Berlin", retries=3, retry_delay=1.0, queue="q", max_active_runs=2, owner="ops")
+    defaults = Defaults(
+        timezone="Europe/Berlin", retries=3, retry_delay=1.0, queue="q", max_active_runs=2, catchup=True, owner="ops"
+    )
     loaded = load_file(folder, write(folder, "a.py", PLAIN.format(value=1)), defaults)
     operator = loaded.dags["d"].get_task("answer")
     assert (operator.retries, operator.retry_delay, operator.queue, operator.owner) == (3, 1.0, "q", "ops")
-    assert (loaded.dags["d"].timezone, loaded.dags["d"].max_active_runs) == ("Europe/Berlin", 2)
+    dag = loaded.dags["d"]
+    assert (dag.timezone, dag.max_active_runs, dag.catchup) == ("Europe/Berlin", 2, True)
 
 
 def test_what_the_file_raises_reaches_the_caller_and_ends_the_load(folder):
