@@ -227,7 +227,8 @@ class BaseExecutor:
         self._launch_failures.pop(key, None)
 
     def _emit_metrics(self) -> None:
-        stats, name = self.context.stats, self.name
+        # An entry without an alias is named as written, which may be a dotted path: metrics take its last part.
+        stats, name = self.context.stats, self.name.rpartition(".")[2]
         stats.gauge(f"executor.open_slots.{name}", self.slots_available)
         stats.gauge(f"executor.queued_tasks.{name}", len(self.queued_tasks))
         stats.gauge(f"executor.running_tasks.{name}", len(self.running))

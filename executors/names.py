@@ -64,10 +64,6 @@ class ExecutorName:
         return BUILTINS.get(self.target, self.target)
 
     @property
-    def metric_name(self) -> str:
-        return self.alias or self.class_name
-
-    @property
     def entry(self) -> str:
         """As written in the list, without spaces."""
         return f"{self.alias}:{self.target}" if self.alias else self.target

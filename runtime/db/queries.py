@@ -64,12 +64,6 @@ def list_runs(
     return [dict(row._mapping) for row in connection.execute(query)]
 
 
-def get_run(connection: Connection, dag_id: str, run_id: str) -> Record:
-    """One run, with the columns of :func:`list_runs`. Raises :class:`NotFoundError`."""
-    row = require_run(connection, dag_id, run_id)
-    return {column.name: getattr(row, column.name) for column in _RUN_COLUMNS}
-
-
 def run_progress(connection: Connection, dag_run_id: int) -> dict[str, int]:
     """How many task instances of a run are in each state."""
     query = (

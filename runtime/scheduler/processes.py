@@ -69,7 +69,8 @@ def _owner(pid: int, wanted: set[str], sessions: dict[int, AttemptProcess]) -> s
     stat = _stat(pid)
     if stat is None or stat[2] in "ZX":
         return None
-    attempt = sessions.get(stat[0])
+    # With ``task_isolation = reuse`` the process is a worker in the zygote's session, and nothing marks it.
+    attempt = sessions.get(stat[0]) or sessions.get(pid)
     if attempt is not None:
         return attempt.attempt_id
     marked = _marked(pid)

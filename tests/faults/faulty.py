@@ -215,7 +215,7 @@ class FaultyDeployment(Deployment):
             "SELECT s.* FROM executor_status s JOIN scheduler c ON c.id = s.scheduler_id WHERE c.ended_at IS NULL"
         )
         return len(rows) == count and all(
-            row["queued"] == row["running"] == 0 and row["open_slots"] == row["parallelism"] for row in rows
+            row["queued"] == row["running"] == 0 and row["open_slots"] == (row["parallelism"] or 2**31) for row in rows
         )
 
 

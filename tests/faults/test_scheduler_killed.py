@@ -81,3 +81,51 @@ def test_a_grandchild_with_its_own_session_is_gone_before_the_task_runs_again(fa
         wait_until(lambda: not daemonized(), "the end of the orphan", 5)
     story = finish(faulty, run)
     assert any(attempt["state"] == "lost" for attempt in story.attempts)
+
+
+CATCHUP = """
+from datetime import datetime
+from runtime import DAG, task
+from journal import busy, witnessed
+with DAG("past", schedule="@daily", start_date=datetime(2025, 3, 1), end_date=datetime(2025, 3, 12), catchup=True,
+         max_active_runs=3):
+    @task
+    def day(ds=None, run_id=None):
+        with witnessed(f"past.day.{run_id}"):
+            busy(0.1)
+        return ds
+    day()
+"""
+
+
+def test_killed_in_a_catchup(faulty, seed):
+    """Exactly one run per date, no date left out, never more runs at once than allowed."""
+    dice = faulty.dice(4000 + seed)
+    scheduler = faulty.scheduler()
+    faulty.write_dag("past", CATCHUP)
+    for _ in range(2):
+        wait_until(lambda: faulty.query("SELECT 1 FROM dag_run"), "a first run")
+        faulty.let_pass(dice.uniform(0, 0.5))
+        scheduler.stop(signal.SIGKILL)
+        scheduler = faulty.scheduler()
+    wait_until(lambda: faulty.query("SELECT count(*) AS n FROM dag_run WHERE state = 'success'")[0]["n"] == 12, "12")
+    runs = faulty.query("SELECT run_id FROM dag_run ORDER BY logical_date")
+    assert [faulty.xcom(run["run_id"], "day") for run in runs] == [f"2025-03-{day:02}" for day in range(1, 13)]
+    faulty.settle(scheduler)
+
+
+def test_killed_around_a_clear(faulty, seed):
+    """A running task is cleared and the scheduler dies before, while or after it hears of that: it runs again, once."""
+    dice = faulty.dice(5000 + seed)
+    faulty.waiting()
+    scheduler = faulty.scheduler()
+    run, _ = faulty.trigger_waiting()
+    clear = faulty.start("tasks", "clear", "waiting", "--run-id", run, "-y")
+    faulty.let_pass(dice.uniform(0.2, 1.2))
+    scheduler.stop(signal.SIGKILL)
+    assert clear.wait() == 0
+    scheduler = faulty.scheduler()
+    wait_until(lambda: len(faulty.attempts(run, "waits")) > 1, "another attempt")
+    faulty.open_gate()
+    assert faulty.wait_for_run("waiting", run) == "success"
+    faulty.settle(scheduler)

@@ -43,11 +43,11 @@ def test_first_entry_is_the_default_and_order_is_kept():
 def test_an_entry_knows_all_its_forms():
     heavy, fast = parse_executors(" heavy : LocalExecutor , my.mod.Fast ")
     assert heavy == ExecutorName("heavy", "heavy", "LocalExecutor", "LocalExecutor", 1)
-    assert (heavy.path, heavy.entry, heavy.metric_name, str(heavy)) == (
-        "executors.local.executor.LocalExecutor", "heavy:LocalExecutor", "heavy", "heavy",
+    assert (heavy.path, heavy.entry, str(heavy)) == (
+        "executors.local.executor.LocalExecutor", "heavy:LocalExecutor", "heavy",
     )  # fmt: skip
     assert fast == ExecutorName("my.mod.Fast", None, "my.mod.Fast", "Fast", 2)
-    assert (fast.path, fast.entry, fast.metric_name) == ("my.mod.Fast", "my.mod.Fast", "Fast")
+    assert (fast.path, fast.entry) == ("my.mod.Fast", "my.mod.Fast")
 
 
 def test_one_class_under_two_aliases_is_legal():
