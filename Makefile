@@ -19,6 +19,7 @@ demo: $(RUNTIME) ## run a real pipeline on two executors, in .demo/
 
 test: $(DEV) ## run the tests; needs no service
 	$(BIN)/pytest
+	$(BIN)/pytest -n 0 -m timed
 
 check: $(DEV) ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

@@ -53,8 +53,8 @@ class Core:
     )
     parallelism: int = option(
         "32",
-        "Task instances queued or running at once, per scheduler, over all its executors; 0 = unlimited. Also what an "
-        "executor gets that sets no `parallelism` of its own.",
+        "Task instances queued or running at once, per scheduler, in each executor without a `parallelism` of its own; "
+        "0 = unlimited. Not a sum over executors: a flood on one must not take the slots of another.",
         minimum=0,
     )
     max_active_tasks_per_dag: int = option(

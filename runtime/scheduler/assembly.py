@@ -65,7 +65,6 @@ def loop_options(settings: Settings) -> LoopOptions:
     """What the loop reads of the settings."""
     section = settings.scheduler
     return LoopOptions(
-        parallelism=settings.core.parallelism,
         idle_sleep=section.scheduler_idle_sleep_time,
         job_heartbeat=section.job_heartbeat_sec,
         lease=section.lease_seconds,

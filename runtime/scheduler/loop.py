@@ -15,7 +15,7 @@ from executors.events import Accepted, Failed, Lost, Succeeded
 from executors.workload import TaskInstanceRef, Workload
 from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
-from runtime.core.states import IllegalTransitionError
+from runtime.core.states import IllegalTransitionError, TaskState
 from runtime.db.engine import Database
 from runtime.db.schema import dag_run, task_attempt
 from runtime.db.transitions import GuardRefusedError
@@ -35,7 +35,7 @@ from runtime.scheduler.loading import (
 from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
 from runtime.scheduler.mailbox import CallAnswer
 from runtime.scheduler.memory import Handed, Memory
-from runtime.scheduler.recovery import recover, take_answer
+from runtime.scheduler.recovery import recover, stop_cleared, take_answer
 from runtime.scheduler.runs import RunModel
 from runtime.scheduler.status import write_status
 from runtime.scheduler.step import Step
@@ -59,9 +59,8 @@ Offers = dict[str, list[TaskInstanceRef]]
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """Seconds, and numbers per loop; see ``[scheduler]``. ``parallelism`` 0 = unlimited."""
+    """Seconds, and numbers per loop; see ``[scheduler]``."""
 
-    parallelism: int = 32
     idle_sleep: float = 1.0
     job_heartbeat: float = 5.0
     lease: float = 15.0
@@ -236,6 +235,7 @@ class Scheduler:
     def _decide(self, step: Step, brought: Brought, look: bool) -> Offers:
         loaded = self._reload(step)
         self._again = step.read_inbox()
+        stop_cleared(step)
         self._record_accepted(step.connection, brought.accepted)
         resolve(step, self.policy, brought.final)
         self._free(step, brought)
@@ -244,7 +244,7 @@ class Scheduler:
         if look:
             loaded += self._look_around(step)
         offers = recover(step, self.policy, loaded) if loaded else {}
-        step.dispatch(self._free_slots() if self.dispatching else {}, self._total_free())
+        self._again |= step.dispatch(self._free_slots() if self.dispatching else {})
         step.finish_runs()
         self._report_in(step)
         return offers
@@ -344,6 +344,8 @@ class Scheduler:
         for attempt in step.revoked:
             if attempt.row.executor in self.lanes:
                 memory.handed.pop(attempt.row.id, None)
+                if attempt.ti_state is TaskState.RESTARTING:
+                    memory.stopping.add(attempt.row.id)
                 self.lanes[attempt.row.executor].revoke(attempt.reference)
         for executor, refs in offers.items():
             self._offer(executor, refs)
@@ -389,7 +391,7 @@ class Scheduler:
         resolve(step, self.policy, [fact for fact in brought.final if _run_of(handed, fact) == identifier])
         offers = recover(step, self.policy, loaded) if loaded else {}
         for run in loaded:
-            step.dispatch(self._free_slots(), self._total_free(), only=run)
+            step.dispatch(self._free_slots(), only=run)
         step.finish_runs()
         self.memory.ready.unpark_everything(NOT_NOW)
         return offers
@@ -424,10 +426,6 @@ class Scheduler:
             status = lane.status()
             free[name] = _room(status, occupied.get(name, 0))
         return free
-
-    def _total_free(self) -> int:
-        limit = self.options.parallelism or 2**31
-        return max(0, limit - len(self.memory.handed))
 
     def _look_soon(self) -> None:
         self._schedule.look = 0

@@ -66,6 +66,7 @@ def settle_quiet(step: Step, policy: LossPolicy) -> None:
 def lose(step: Step, policy: LossPolicy, instance: Instance, attempt: Attempt, reason: str) -> None:
     """The attempt is over and quiet, and nobody reported it."""
     step.touch(instance.run)
+    step.memory.stopping.discard(attempt.row.id)
     step.batch.end_attempt(attempt.row.id, AttemptState.LOST, reason)
     step.release(instance)
     if attempt.ti_state is TaskState.RESTARTING:

@@ -70,6 +70,8 @@ class Memory:
     handed: dict[str, Handed] = field(default_factory=dict)
     """By attempt id, until the executor's final event."""
     quiescing: dict[str, Quiescing] = field(default_factory=dict)
+    stopping: set[str] = field(default_factory=set)
+    """Attempts of cleared instances that their executor was asked to stop: they get their grace, and report."""
     stale: set[int] = field(default_factory=set)
     """Runs whose model must be read again."""
     quarantined: set[int] = field(default_factory=set)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from executors.workload import TaskInstanceRef
-from runtime.core.states import ATTEMPT_ACTIVE, TASK_ACTIVE, AttemptState, TaskState
+from runtime.core.states import ATTEMPT_ACTIVE, TASK_ACTIVE, AttemptState
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.losses import LossPolicy, lose, watch_until_quiet
 from runtime.scheduler.mailbox import CallAnswer
@@ -25,7 +25,6 @@ GONE = "its scheduler ended"
 
 def recover(step: Step, policy: LossPolicy, runs: Sequence[RunModel]) -> dict[str, list[TaskInstanceRef]]:
     """See to the orphans of ``runs``; return those to be offered for adoption, by executor, after the commit."""
-    _stop_cleared(step, runs)
     orphans = {
         instance.attempt_id: instance
         for run in runs
@@ -34,6 +33,7 @@ def recover(step: Step, policy: LossPolicy, runs: Sequence[RunModel]) -> dict[st
         and instance.attempt_id is not None
         and instance.attempt_id not in step.memory.handed
         and instance.attempt_id not in step.memory.quiescing
+        and instance.attempt_id not in step.memory.stopping
     }
     offered: dict[str, list[TaskInstanceRef]] = defaultdict(list)
     for identifier, attempt in load_attempts(step.connection, list(orphans)).items() if orphans else ():
@@ -52,16 +52,10 @@ def recover(step: Step, policy: LossPolicy, runs: Sequence[RunModel]) -> dict[st
     return offered
 
 
-def _stop_cleared(step: Step, runs: Sequence[RunModel]) -> None:
-    """Have the attempts of cleared task instances stopped; their supervisors' reports let them begin anew."""
-    cleared = [
-        instance.attempt_id
-        for run in runs
-        for instance in run.instances.values()
-        if instance.state is TaskState.RESTARTING and instance.attempt_id in step.memory.handed
-    ]
-    if cleared:
-        step.revoked += load_attempts(step.connection, [str(identifier) for identifier in cleared]).values()
+def stop_cleared(step: Step) -> None:
+    """Have the attempts of cleared task instances stopped; a running one's report then lets its instance begin anew."""
+    if step.cleared:
+        step.revoked += load_attempts(step.connection, step.cleared).values()
 
 
 def take_answer(memory: Memory, lanes: Mapping[str, Lane], answer: CallAnswer) -> None:

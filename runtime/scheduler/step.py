@@ -25,6 +25,8 @@ from runtime.service.attempts import Attempt
 
 INBOX_ROWS = 5_000
 """Read at most so many at once, so that a step stays short whatever has piled up."""
+DISPATCHES = 1_000
+"""Likewise, for an executor without a limit."""
 
 _INBOX = (
     select(
@@ -75,6 +77,8 @@ class Step:
     """Attempts that their executors have let go of, by id."""
     claimed: set[int] = field(default_factory=set)
     """Runs whose lease this step takes: not ours where it is undone."""
+    cleared: list[str] = field(default_factory=list)
+    """Attempts of cleared task instances that an executor still holds."""
     quieted: list[str] = field(default_factory=list)
     """Lost attempts whose consequences this step has written."""
     released: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -106,6 +110,10 @@ class Step:
         for row in rows:
             self.applied.append(row.id)
             run = self.memory.runs.get(row.dag_run_id)
+            if row.kind == "ended":
+                self.memory.stopping.discard(row.attempt_id)
+            if row.kind == "cleared" and row.attempt_id in self.memory.handed:
+                self.cleared.append(row.attempt_id)
             if run is None or run.id in self.memory.stale:
                 continue
             self.touch(run)
@@ -171,19 +179,20 @@ class Step:
 
     # -- what to do ----------------------------------------------------------------------------------------------
 
-    def dispatch(self, free: dict[str, int], total: int, only: RunModel | None = None) -> None:
+    def dispatch(self, free: dict[str, int], only: RunModel | None = None) -> bool:
         """Commit attempts for as many waiting instances as there are slots, and keep the rest waiting.
 
-        ``only``: leave every other run's instances where they are.
+        ``only``: leave every other run's instances where they are. Returns whether more could follow at once.
         """
+        chosen: list[Entry] = []
         for limit, count in self.released.items():
             self.memory.ready.unpark(limit, count)
-        if total > 0 and self.memory.ready:
+        if free and self.memory.ready:
             pools = read_pools(self.connection)
             limits = Limits(
                 {name: free + self.returned[name] for name, free in pools.items()}, self.memory.paused, only
             )
-            chosen = self.memory.ready.choose(free, total, limits.blocked_by)
+            chosen = self.memory.ready.choose(free, DISPATCHES, limits.blocked_by)
             for entry in chosen:
                 # All of them first: one that fails must not take the others, which have left their queues, with it.
                 self.touch(entry.instance.run)
@@ -192,6 +201,7 @@ class Step:
         for instance, subject in self.fresh.values():
             reason = self.memory.held.get(instance.id)
             self.batch.schedule(subject, infra_losses=instance.infra_losses, reason=reason)
+        return len(chosen) == DISPATCHES
 
     def finish_runs(self) -> None:
         """End the touched runs that have nothing left to do."""

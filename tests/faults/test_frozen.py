@@ -8,10 +8,17 @@ from contextlib import suppress
 import psutil
 import pytest
 from deployment import wait_until
-from faulty import WAYS
 
 
-@pytest.mark.parametrize("way", range(len(WAYS)), ids=["fork", "spawn", "reuse", "fresh worker"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(0, id="fork"),
+        pytest.param(1, id="spawn", marks=pytest.mark.slow),  # each waits for the timeout of at least 10 s
+        pytest.param(2, id="reuse"),
+        pytest.param(3, id="fresh worker", marks=pytest.mark.slow),
+    ],
+)
 def test_a_frozen_worker_is_given_up_and_does_no_harm_when_it_wakes(faulty, way):
     """No heartbeat for ``task_instance_heartbeat_timeout``: its task is killed, and only then runs again."""
     slots = faulty.choose_way(way)

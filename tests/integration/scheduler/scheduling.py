@@ -118,7 +118,7 @@ class Scheduling(World):
         self.executors: dict[str, PlannedExecutor] = {}
         self._parallelism = dict(executors or {"one": 16})
         self._local, self._missing, self._infra_retries = local, missing, infra_retries
-        self._options = LoopOptions(**({"parallelism": 0} | options))
+        self._options = LoopOptions(**options)
         self.lanes: dict[str, Lane] = {}
         self.begin_scheduler()
 

@@ -232,12 +232,15 @@ def test_max_active_runs_holds_and_the_next_begins_at_once(s: Scheduling) -> Non
     s.check_nothing_is_left()
 
 
-def test_parallelism_of_the_scheduler_is_never_exceeded(scheduling: Make) -> None:
-    s = scheduling({"one": 4, "two": 4}, parallelism=5)
-    s.plan(**{f"t{n}": "hold" for n in range(12)})
-    s.begin_run(spec("d", *[task(f"t{n}", executor=("one", "two")[n % 2]) for n in range(12)]))
+def test_a_flood_on_one_executor_uses_no_slot_of_another(scheduling: Make) -> None:
+    """Invariant 7: ``[core] parallelism`` is what each executor gets, not a sum that the first one may use up."""
+    s = scheduling({"one": 4, "two": 4})
+    s.plan(**{f"t{n}": "hold" for n in range(12)}, late="hold")
+    s.begin_run(spec("flood", *[task(f"t{n}", executor="one", priority_weight=9) for n in range(12)]))
     s.rest()
-    assert len(s.memory.handed) == 5
+    s.begin_run(spec("other", task("late", executor="two")))
+    s.rest()
+    assert (len(s.launches("one")), len(s.launches("two"))) == (4, 1)
 
 
 def test_executors_own_parallelism_is_never_exceeded(scheduling: Make) -> None:
