@@ -66,7 +66,7 @@ class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, tag="heartbeat_reply", omit_defaults=True):
-    """``go_on`` false: stop the task now and report nothing more of it."""
+    """``go_on`` false: stop the task now. Its :class:`Finish` then says that nothing of it runs any more."""
 
     go_on: bool
     reason: str = ""

@@ -11,6 +11,7 @@ from pathlib import Path
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_PROCESSORS = os.cpu_count() or 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -44,6 +45,16 @@ def started_ticks(pid: int) -> int:
     finally:
         os.close(fd)
     return int(data[data.rindex(b")") + 2 :].split()[19])
+
+
+def processors_are_busy() -> bool:
+    """Whether more than two threads a processor want to run on this host (``/proc/loadavg``, fourth field)."""
+    fd = os.open("/proc/loadavg", os.O_RDONLY)
+    try:
+        runnable = os.read(fd, 128).split()[3].partition(b"/")[0]
+    finally:
+        os.close(fd)
+    return int(runnable) > 2 * _PROCESSORS
 
 
 def kill_group(pgid: int) -> None:

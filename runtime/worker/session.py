@@ -37,8 +37,8 @@ class Session:
     """Asks and remembers; what is to be done about the answers is its owner's business.
 
     :param on_started: called once when the start is granted (``run``) or refused (``refusal``).
-    :param on_lost: called once with the reason and whether every second counts: the attempt must stop, nothing more is
-        reported of it.
+    :param on_lost: called once with the reason and whether every second counts: the attempt must stop. Where every
+        second counts nobody waits for its report any more; ``lost`` says so.
     """
 
     def __init__(
@@ -128,7 +128,9 @@ class Session:
             return
         if isinstance(reply, HeartbeatReply) and not reply.go_on:
             if self._report is None:
-                self._lose(reply.reason or "the task service said stop", urgent=False)
+                # It is told of the end all the same: an attempt that was cleared is waited for until it is quiet.
+                self._beat_at = NEVER
+                self._on_lost(reply.reason or "the task service said stop", False)
         elif isinstance(reply, HeartbeatReply):
             self._acknowledged(asked_at)
         else:

@@ -22,7 +22,7 @@ from runtime.worker.attempt import Process
 from runtime.worker.child import Child, fork_child, spawn_child
 from runtime.worker.code import CodeCache, hash_on_disk
 from runtime.worker.inline import InlineAttempt
-from runtime.worker.linux import adopt_orphans, boot_id, boottime, resident_bytes, sweep_children
+from runtime.worker.linux import adopt_orphans, boot_id, boottime, processors_are_busy, resident_bytes, sweep_children
 from runtime.worker.loop import NEVER, Loop
 from runtime.worker.rehearsal import Rehearsal
 from runtime.worker.reporter import PipeReporter
@@ -37,6 +37,8 @@ _MEASURE_EVERY = 64
 """Attempts between two looks at the worker's own memory, and between two collections of its garbage: by itself the
 collector would write to pages that the next fork shares."""
 _PARTING_SECONDS = 5.0
+_SPARE_PAUSE = 0.5
+"""Seconds between two tries to fork ahead, while the processors are busy."""
 
 
 def serve(sock: socket.socket, config: Mapping[str, str]) -> None:
@@ -102,7 +104,7 @@ class Worker:
 
     def _patience(self) -> float:
         if self._attempt is None:
-            return NEVER
+            return _SPARE_PAUSE if self._lacks_spare() else NEVER
         return min(_LONGEST_WAIT, max(0.0, self._attempt.wake_at - boottime()))
 
     # -- the executor ----------------------------------------------------------------------------------------------
@@ -161,12 +163,19 @@ class Worker:
     # -- the process of the next attempt -------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
-        """Fork the next attempt's process while nobody waits for it."""
-        if self._spare is None and self._settings.task_isolation == "fork" and self._code.loads and not self._leaving:
+        """Fork the next attempt's process while nobody waits for it.
+
+        Not while others want the processor: the rehearsal costs more time than it saves, only not at a bad moment.
+        """
+        if self._lacks_spare() and not processors_are_busy():
             with suppress(OSError):
                 self._spare = self._fork(self._rehearsal.perform)
                 self._spare_loads = self._code.loads
                 self._loop.watch(self._spare.pidfd, self._drop_spare)
+
+    def _lacks_spare(self) -> bool:
+        wanted = self._settings.task_isolation == "fork" and self._code.loads and not self._leaving
+        return bool(wanted) and self._spare is None
 
     def _fork(self, prelude: Callable[[], None] | None = None) -> Child:
         process = Process(self._settings, self._log, self._code.held())

@@ -306,15 +306,18 @@ with DAG("endless"):
 """
 
 
-def test_clear_stops_a_running_task_and_starts_it_again(standalone):
-    gate = standalone.home / "gate"
-    standalone.write_dag("endless", RUNNING.format(gate=str(gate)))
-    run = standalone.trigger("endless")
-    standalone.wait_for_task(run, "waits", "running")
-    standalone.hybrid("tasks", "clear", "endless", "--run-id", run, "-y")
-    wait_until(lambda: len(standalone.attempts(run, "waits")) == 2, "a second attempt")
+def test_clear_stops_a_running_task_and_starts_it_again(deployment):
+    """At once: it does not wait for the task's next heartbeat, which is far away."""
+    deployment.configure({"scheduler": {"task_heartbeat_sec": "50"}})
+    deployment.standalone()
+    gate = deployment.home / "gate"
+    deployment.write_dag("endless", RUNNING.format(gate=str(gate)))
+    run = deployment.trigger("endless")
+    deployment.wait_for_task(run, "waits", "running")
+    deployment.hybrid("tasks", "clear", "endless", "--run-id", run, "-y")
+    wait_until(lambda: len(deployment.attempts(run, "waits")) == 2, "a second attempt")
     gate.touch()
-    assert standalone.wait_for_run("endless", run) == "success"
-    first, second = standalone.attempts(run, "waits")
+    assert deployment.wait_for_run("endless", run) == "success"
+    first, second = deployment.attempts(run, "waits")
     assert first["ended_at"] <= second["queued_at"]
     assert second["state"] == "success"

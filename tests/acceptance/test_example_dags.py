@@ -38,10 +38,7 @@ def test_no_example_has_an_import_error(examples):
 
 @pytest.mark.parametrize("dag_id", ENDS)
 def test_example_runs_to_its_end(examples, tmp_path, dag_id):
-    words = {
-        "stdlib_survey": ("--conf", f'{{"folder": "{tmp_path}"}}'),
-        "templates": ("--logical-date", "2025-06-01"),  # it uses ds, which a run without a logical date has not
-    }
+    words = {"stdlib_survey": ("--conf", f'{{"folder": "{tmp_path}"}}')}
     run = examples.run_to_end(dag_id, *words.get(dag_id, ()))
     assert examples.task_states(run) == ENDS[dag_id]
 

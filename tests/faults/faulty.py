@@ -167,6 +167,10 @@ class FaultyDeployment(Deployment):
         assert parent is not None
         return parent
 
+    def running_command(self, command: str) -> list[psutil.Process]:
+        """Processes of this deployment with exactly this command line."""
+        return [process for process in self.processes() if _command(process) == command]
+
     def kill_pid(self, pid: int) -> None:
         psutil.Process(pid).kill()
 
@@ -244,6 +248,10 @@ def finished_home(home: Path) -> Path:
 
 
 def _says(process: psutil.Process, word: str) -> bool:
-    with suppress(psutil.NoSuchProcess):
-        return word in " ".join(process.cmdline())
-    return False
+    return word in _command(process)
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):  # of a zombie, too
+        return " ".join(process.cmdline())
+    return ""

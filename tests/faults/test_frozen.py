@@ -54,6 +54,21 @@ def test_a_scheduler_frozen_for_a_while_loses_nothing(faulty):
     faulty.settle(scheduler)
 
 
+def test_a_task_cleared_while_the_scheduler_was_frozen_runs_again_soon(faulty):
+    """The refused heartbeat arrives before the KILL: whichever comes first, the end of the attempt must be known."""
+    faulty.waiting()
+    scheduler = faulty.scheduler()
+    run, _ = faulty.trigger_waiting()
+    scheduler.send(signal.SIGSTOP)
+    faulty.hybrid("tasks", "clear", "waiting", "--run-id", run, "-y")
+    faulty.let_pass(1.0)
+    scheduler.send(signal.SIGCONT)
+    wait_until(lambda: len(faulty.attempts(run, "waits")) == 2, "another attempt", 5)
+    faulty.open_gate()
+    assert faulty.wait_for_run("waiting", run) == "success"
+    faulty.settle(scheduler)
+
+
 def test_a_scheduler_frozen_beyond_the_fence_runs_the_task_again(faulty):
     """Nobody acknowledged a heartbeat for timeout - 5 s: the supervisor has stopped its task by itself."""
     faulty.waiting()

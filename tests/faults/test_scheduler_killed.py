@@ -69,7 +69,7 @@ def test_a_grandchild_with_its_own_session_is_gone_before_the_task_runs_again(fa
     scheduler, run, _ = begin(faulty)
 
     def daemonized():
-        return [p for p in faulty.processes() if p.cmdline() == ["sleep", "300"]]
+        return faulty.running_command("sleep 300")
 
     wait_until(daemonized, "a sleep in a session of its own")
     if group:

@@ -71,11 +71,15 @@ def _trigger(args: Namespace) -> int:
 
     settings = load_settings()
     conf = parse_conf(args.conf)
+    now = clock.now()
     logical_date = parse_moment("--logical-date", args.logical_date, settings.core.default_timezone)
+    if logical_date is None:
+        # As in Airflow 2: a run without one, which Airflow 3 makes, has no `ds`, and most templates use it.
+        logical_date = now
     database = open_database(settings)
     with database.write() as connection:
         run = create_manual_run(
-            connection, dag_id=args.dag_id, run_id=args.run_id, conf=conf, logical_date=logical_date, now=clock.now()
+            connection, dag_id=args.dag_id, run_id=args.run_id, conf=conf, logical_date=logical_date, now=now
         )
     send_hint(settings.home)
     if args.wait:
@@ -83,10 +87,10 @@ def _trigger(args: Namespace) -> int:
 
         wait_for_run(settings, database, run.id, run.dag_id)
     with database.read() as connection:
-        now = queries.run_state(connection, run.id)
+        state = queries.run_state(connection, run.id)
     database.close()
-    emit_one(with_iso_times({"dag_id": run.dag_id, "run_id": run.run_id, **now}), args.output)
-    return 1 if args.wait and now["state"] == RunState.FAILED else 0
+    emit_one(with_iso_times({"dag_id": run.dag_id, "run_id": run.run_id, **state}), args.output)
+    return 1 if args.wait and state["state"] == RunState.FAILED else 0
 
 
 def _test(args: Namespace) -> int:
@@ -128,7 +132,9 @@ def _trigger_arguments(parser: ArgumentParser) -> None:
     _dag(parser)
     parser.add_argument("-r", "--run-id", metavar="ID", help="name of the run (default: made from the time)")
     parser.add_argument("-c", "--conf", metavar="JSON", help="object that tasks read as dag_run.conf and params")
-    parser.add_argument("-l", "--logical-date", metavar="T", help="ISO-8601; without a zone, in default_timezone")
+    parser.add_argument(
+        "-l", "--logical-date", metavar="T", help="ISO-8601 (default: now); without a zone, in default_timezone"
+    )
     parser.add_argument("--wait", action="store_true", help="wait for the end; exit 1 when the run fails")
     add_output(parser)
 

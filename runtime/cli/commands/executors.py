@@ -34,7 +34,11 @@ def _list(args: Namespace) -> int:
     ]
     live = live_figures(read_statuses(settings))
     nothing = {"open_slots": None, "queued": None, "running": None, "health": None}
-    emit([{**entry, **live.get(str(entry["name"]), nothing)} for entry in configured], args.output, COLUMNS)
+    rows = [{**entry, **live.get(str(entry["name"]), nothing)} for entry in configured]
+    for row in rows:
+        if row["parallelism"] == 0:
+            row["open_slots"] = None  # unlimited
+    emit(rows, args.output, COLUMNS)
     return 0
 
 

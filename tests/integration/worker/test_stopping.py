@@ -217,14 +217,14 @@ def test_heartbeats_keep_an_attempt_alive(hire, notes):
     worker.wait_end(attempt_id)
 
 
-def test_a_refused_heartbeat_stops_the_task_and_nothing_more_is_reported(hire, notes):
+def test_a_refused_heartbeat_stops_the_task_and_its_end_is_reported(hire, notes):
     worker = hire(heartbeat_sec=0.05)
     attempt_id = worker.assign("sleeps")
     pid = running(worker, notes, attempt_id)
     worker.service.go_on = False
-    ended = worker.wait_end(attempt_id)
-    assert (ended["ok"], ended["reason"]) == (False, "cleared by hand")
-    assert not worker.service.finishes
+    worker.wait_end(attempt_id)
+    report = worker.service.finishes[attempt_id]
+    assert (report.outcome, report.reason) == ("failed", "cleared by hand")
     assert not alive(pid)
     assert worker.log("sleeps").splitlines()[-1].endswith("cleared by hand")
     worker.service.go_on = True
