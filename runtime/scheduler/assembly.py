@@ -10,9 +10,10 @@ from executors.context import ExecutorContext
 from executors.registry import ConfiguredExecutor, ExecutorRegistry
 from runtime.config import Settings
 from runtime.db.engine import Database
+from runtime.scheduler.duties import LoopOptions
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.leases import Identity
-from runtime.scheduler.loop import LoopOptions, Scheduler
+from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.routing import Router

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, update
@@ -21,6 +20,7 @@ from runtime.db.schema import dag_run, task_attempt
 from runtime.db.transitions import GuardRefusedError
 from runtime.scheduler import leases
 from runtime.scheduler.creation import create_due_runs
+from runtime.scheduler.duties import Brought, LoopOptions, Schedule
 from runtime.scheduler.lanes import Health, Lane, LaneStatus
 from runtime.scheduler.limits import NOT_NOW
 from runtime.scheduler.loading import (
@@ -55,44 +55,6 @@ _EXTERNAL_ID = (
     update(task_attempt).where(task_attempt.c.id == bindparam("b_id")).values(external_id=bindparam("v_external"))
 )
 Offers = dict[str, list[TaskInstanceRef]]
-
-
-@dataclass(frozen=True, slots=True)
-class LoopOptions:
-    """Seconds, and numbers per loop; see ``[scheduler]``."""
-
-    idle_sleep: float = 1.0
-    job_heartbeat: float = 5.0
-    lease: float = 15.0
-    heartbeat_timeout: float = 60.0
-    queued_timeout: float = 600.0
-    runs_to_create: int = 10
-    runs_to_claim: int = 20
-
-
-@dataclass(slots=True)
-class Brought:
-    """What the lanes brought since the last step."""
-
-    final: list[Succeeded | Failed | Lost] = field(default_factory=list)
-    accepted: list[Accepted] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Schedule:
-    """When the next round of each periodic duty is due, in microseconds."""
-
-    look: int = 0
-    lease: int = 0
-    status: int = 0
-    chores: int = 0
-
-    def is_due(self, duty: str, at: int, seconds: float) -> bool:
-        """Whether ``duty`` is due; then its next round is ``seconds`` away."""
-        if at < getattr(self, duty):
-            return False
-        setattr(self, duty, at + round(seconds * SECOND))
-        return True
 
 
 class Scheduler:

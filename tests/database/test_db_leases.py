@@ -17,10 +17,11 @@ from runtime.db.runs import set_paused
 from runtime.db.schema import dag_run, scheduler
 from runtime.db.transitions import GuardRefusedError
 from runtime.scheduler import leases
+from runtime.scheduler.duties import LoopOptions
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.leases import Identity, LeaseLostError
 from runtime.scheduler.loading import GraphCache, claim, claimable_runs, drop_stray_inbox_rows, release_forgotten
-from runtime.scheduler.loop import LoopOptions, Scheduler
+from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.processes import boot_id, start_time

@@ -25,9 +25,10 @@ from runtime.core.states import ATTEMPT_ACTIVE, TASK_ACTIVE, TaskState
 from runtime.db import engine
 from runtime.db.runs import CreatedRun, set_paused
 from runtime.db.schema import dag, dag_run, executor_status, pool, run_inbox, task_attempt, task_instance
+from runtime.scheduler.duties import LoopOptions
 from runtime.scheduler.lanes import Lane, LaneStatus
 from runtime.scheduler.leases import Identity
-from runtime.scheduler.loop import LoopOptions, Scheduler
+from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.waking import Bell

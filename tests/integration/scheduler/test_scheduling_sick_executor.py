@@ -23,9 +23,10 @@ from runtime.db.engine import Database
 from runtime.db.runs import CreatedRun
 from runtime.db.schema import executor_status, task_attempt
 from runtime.scheduler import lanes
+from runtime.scheduler.duties import LoopOptions
 from runtime.scheduler.lanes import Health, Lane
 from runtime.scheduler.leases import Identity
-from runtime.scheduler.loop import LoopOptions, Scheduler
+from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.main import SWITCH_INTERVAL
 from runtime.scheduler.memory import Memory

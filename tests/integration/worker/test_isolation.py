@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -125,13 +126,14 @@ def test_the_worker_itself_does_not_import_the_file(hire):
 
 
 def test_a_fresh_interpreter_leads_its_session_and_keeps_the_environment(hire, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", "/work/main:/somewhere")
+    path_before = f"{Path(__file__).parents[3]}:/somewhere"
+    monkeypatch.setenv("PYTHONPATH", path_before)
     worker = hire(task_isolation="spawn")
     attempt_id = worker.assign("knows_its_pid")
     worker.wait_end(attempt_id)
     pid, session, path = msgspec.json.decode(worker.service.finishes[attempt_id].return_value)
     assert pid == session == worker.service.starts[attempt_id].pid
-    assert path == "/work/main:/somewhere"
+    assert path == path_before
 
 
 def test_kill_9_of_the_worker_takes_a_fresh_interpreter_along(hire, notes):

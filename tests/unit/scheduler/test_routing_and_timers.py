@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.core.states import TaskState
+from runtime.scheduler.duties import Schedule
 from runtime.scheduler.graph import build_graph
 from runtime.scheduler.leases import Identity
-from runtime.scheduler.loop import Schedule
 from runtime.scheduler.memory import UNROUTED, Handed, Memory, Timers
 from runtime.scheduler.routing import Route
 from runtime.scheduler.runs import Instance, RunModel

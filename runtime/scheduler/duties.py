@@ -1,0 +1,46 @@
+"""What the loop goes by: its options, what is due when, and what the lanes brought."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from executors.events import Accepted, Failed, Lost, Succeeded
+from runtime.core.clock import SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """Seconds, and numbers per loop; see ``[scheduler]``."""
+
+    idle_sleep: float = 1.0
+    job_heartbeat: float = 5.0
+    lease: float = 15.0
+    heartbeat_timeout: float = 60.0
+    queued_timeout: float = 600.0
+    runs_to_create: int = 10
+    runs_to_claim: int = 20
+
+
+@dataclass(slots=True)
+class Brought:
+    """What the lanes brought since the last step."""
+
+    final: list[Succeeded | Failed | Lost] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Schedule:
+    """When the next round of each periodic duty is due, in microseconds."""
+
+    look: int = 0
+    lease: int = 0
+    status: int = 0
+    chores: int = 0
+
+    def is_due(self, duty: str, at: int, seconds: float) -> bool:
+        """Whether ``duty`` is due; then its next round is ``seconds`` away."""
+        if at < getattr(self, duty):
+            return False
+        setattr(self, duty, at + round(seconds * SECOND))
+        return True
