@@ -206,7 +206,7 @@ class Scheduler:
         if look:
             loaded += self._look_around(step)
         offers = recover(step, self.policy, loaded) if loaded else {}
-        self._again |= step.dispatch(self._free_slots() if self.dispatching else {})
+        self._again |= step.dispatch(self._free_slots())
         step.finish_runs()
         self._report_in(step)
         return offers
@@ -344,7 +344,11 @@ class Scheduler:
                 self._again = True
             except _UndoneError as again:
                 self._quarantine(identifier, again.__cause__)
+            except OperationalError:
+                self._brought = brought
+                raise
         self._let_go(brought)
+        self._brought.accepted = brought.accepted
 
     def _decide_alone(self, step: Step, identifier: int, brought: Brought) -> Offers:
         claimable = claimable_runs(step.connection, 1, only=identifier)
@@ -382,6 +386,8 @@ class Scheduler:
         return brought
 
     def _free_slots(self) -> dict[str, int]:
+        if not self.dispatching:
+            return {}
         occupied = self.memory.occupied()
         free = {}
         for name, lane in self.lanes.items():

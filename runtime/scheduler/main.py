@@ -142,8 +142,11 @@ def _kill_local(assembly: Assembly) -> None:
 
 
 def _close(assembly: Assembly, database: Database) -> None:
-    for lane in assembly.lanes.values():
+    for lane in assembly.local_lanes:
         lane.terminate()
+    for lane in assembly.remote_lanes:
+        # However this scheduler ends: what runs elsewhere is adopted by the next one, or is no longer ours to stop.
+        lane.detach()
     for lane in assembly.lanes.values():
         lane.join(1.0)
     assembly.waker.close()

@@ -14,7 +14,7 @@ from runtime.core.states import TaskState
 from runtime.scheduler.runs import Instance
 
 LimitKey = tuple[str, str]
-"""What blocks: ("pool", name), ("run", run id), ("paused", dag id), ("executor", name)."""
+"""What blocks: ("pool", name), ("run", run id), ("paused", dag id)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

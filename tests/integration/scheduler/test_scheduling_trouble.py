@@ -382,6 +382,21 @@ def test_database_that_is_away_for_a_moment_costs_nothing(s: Scheduling, monkeyp
     s.check_nothing_is_left()
 
 
+def test_database_that_goes_while_runs_are_tried_alone_loses_no_slot(s: Scheduling, monkeypatch: Any) -> None:
+    """What the executor had said is not forgotten, whatever fails after it."""
+    s.plan(a="hold")
+    bad = s.begin_run(spec("d", task("a")), "bad")
+    s.rest()
+    with monkeypatch.context() as patch:
+        patch.setattr(RunModel, "end", breaking(RunModel.end, "bad"))
+        patch.setattr("runtime.scheduler.loop.claimable_runs", away)
+        s.one.end_held("a")
+        s.turn()
+        assert step_fails(s)
+    assert s.run_to_end(bad) == ["success"]
+    s.check_nothing_is_left()
+
+
 def step_fails(s: Scheduling) -> bool:
     try:
         s.scheduler.step(hinted=True)
