@@ -21,7 +21,7 @@ from runtime.db import queries
 from runtime.db.engine import Database, open_database
 from runtime.db.runs import create_manual_run, set_paused
 from runtime.db.schema import dag_run
-from runtime.scheduler.hints import send_hint
+from runtime.db.hints import send_hint
 
 Answer = TypeVar("Answer")
 

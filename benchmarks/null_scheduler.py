@@ -31,7 +31,7 @@ from runtime.db.engine import Database, open_database
 from runtime.db.migrate import migrate
 from runtime.db.runs import create_manual_run
 from runtime.scheduler.assembly import Assembly, assemble
-from runtime.scheduler.hints import HintSocket
+from runtime.db.hints import HintSocket
 from runtime.scheduler.lanes import Health
 from runtime.scheduler.main import SWITCH_INTERVAL
 from runtime.scheduler.waking import Waker

@@ -47,6 +47,9 @@ class BaseExecutor:
     is_production: ClassVar[bool] = True
     change_sensor_mode_to_reschedule: ClassVar[bool] = False
     serve_logs: ClassVar[bool] = False
+    ticket_file: ClassVar[bool] = True
+    """The host leaves each launch's start ticket in a file on this host, where ``command`` looks for it. ``False`` where
+    launches get ``workload(key).env``, or are reported through ``context.task_service``."""
     conf_section: ClassVar[str | None] = None
     """Section of its options, e.g. ``celery``; an alias overlays it with ``[celery:alias]``."""
 
@@ -218,7 +221,7 @@ class BaseExecutor:
         except Exception as error:
             failures = self._launch_failures.get(key, 0) + 1
             if failures >= LAUNCH_ATTEMPTS:
-                self.fail(key, f"{type(error).__name__} at launch: {error}")
+                self.refuse(key, f"{type(error).__name__} at launch: {error}")
                 return
             self._launch_failures[key] = failures
             if self.running.pop(key, None):
@@ -240,8 +243,14 @@ class BaseExecutor:
         self._end(Succeeded(key, info))
 
     def fail(self, key: TaskInstanceKey, info: str | None = None) -> None:
-        """The launch was refused, or the launched process ended with another exit code; ``info`` is the reason."""
+        """The launched process ended with another exit code; ``info`` is the reason."""
         self._end(Failed(key, info))
+
+    def refuse(self, key: TaskInstanceKey, info: str | None = None) -> None:
+        """The backend will never take this launch; ``info`` is the reason. Another one of the same kind would fare
+        no better, so it costs the task one of its tries.
+        """
+        self._end(Failed(key, info, refused=True))
 
     def lost(self, key: TaskInstanceKey, info: str | None = None) -> None:
         """The launch is gone and nobody saw how it ended."""

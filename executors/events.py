@@ -38,10 +38,15 @@ class Succeeded:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The launch was refused, or the launched process ended otherwise; ``reason`` is for a person. Frees the slot."""
+    """The launched process ended otherwise, or (``refused``) there never was one; ``reason`` is for a person. Frees
+    the slot.
+    """
 
     key: TaskInstanceKey
     reason: str | None = None
+    refused: bool = False
+    """No launch of it can work, such as with a bad ``executor_config``: the task's own try fails. An attempt that just
+    ended before its worker was heard of is launched again, without charge."""
 
 
 @dataclass(frozen=True, slots=True)

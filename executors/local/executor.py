@@ -58,6 +58,7 @@ class LocalExecutor(BaseExecutor):
 
     is_local: ClassVar[bool] = True
     serve_logs: ClassVar[bool] = True
+    ticket_file: ClassVar[bool] = False
     conf_section: ClassVar[str | None] = "local_executor"
 
     def __init__(self, parallelism: int = 32, *, context: ExecutorContext | None = None) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.config.values import database_url, log_level, time_zone
+from runtime.config.values import database_url, log_level, port, task_api_url, time_zone
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,12 @@ class Core:
         "Seconds between SIGTERM and SIGKILL for a task that is stopped: time for its `finally` blocks.",
         minimum=0,
     )
+    execution_api_server_url: str = option(
+        "",
+        "URL of the task API as workers reach it, such as `http://api-server:8080/execution/v1`; empty = host and port "
+        "of `[api]`, for workers on this host.",
+        parse=task_api_url,
+    )
     missing_executor: str = option(
         "hold",
         "What happens to a task instance whose stored executor is configured no longer: `hold` waits with that reason, "
@@ -128,6 +134,74 @@ class Logging:
     base_log_folder: Path = option("$HYBRID_HOME/logs", "Task logs: `dag_id=…/run_id=…/task_id=…/attempt=N.log`.")
     logging_level: str = option(
         "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL, for tasks and daemons alike.", parse=log_level
+    )
+    worker_log_server_host: str = option(
+        "127.0.0.1", "Address that the log server listens on; other hosts can read logs once you open it to them."
+    )
+    worker_log_server_port: int = option(
+        "8793", "Port of the log server: the same on every host, for it is where others ask.", parse=port
+    )
+
+
+@dataclass(frozen=True)
+class Api:
+    """The API server."""
+
+    host: str = option("127.0.0.1", "Address that the API server listens on; this host only, until you say otherwise.")
+    port: int = option(
+        "8080", "Port that the API server listens on; 0 = any free one (`standalone` only).", minimum=0, parse=port
+    )
+
+
+@dataclass(frozen=True)
+class ApiAuth:
+    """How tokens are signed."""
+
+    jwt_secret: str = option(
+        "",
+        "Key that signs tokens, 32 bytes or more; the same for scheduler and API server. Empty = made once and kept in "
+        "`$HYBRID_HOME/jwt.key`, which does where both share a home.",
+        sensitive=True,
+    )
+
+
+@dataclass(frozen=True)
+class ExecutionApi:
+    """The task API, which workers of other hosts report to."""
+
+    jwt_expiration_time: float = option(
+        "600",
+        "Seconds that a running task's token is good for. Each heartbeat brings a new one, so it only bounds for how "
+        "long a final report may wait for an API that is down.",
+        minimum=30,
+    )
+
+
+@dataclass(frozen=True)
+class Workers:
+    """`hybrid tasks run`, and whatever else reports over HTTP."""
+
+    execution_api_timeout: float = option(
+        "5.0", "Seconds that one request to the task API may take before it is repeated.", minimum=0.1
+    )
+    start_patience: float = option(
+        "300",
+        "Seconds that a worker tries to reach the task API for a start. Nothing runs meanwhile, so waiting harms "
+        "nobody; after it the attempt is dispatched anew.",
+        minimum=1,
+    )
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Where figures go."""
+
+    statsd_on: bool = option("False", "Send figures to a StatsD server, by UDP.")
+    statsd_host: str = option("localhost", "Host of the StatsD server.")
+    statsd_port: int = option("8125", "Port of the StatsD server.", parse=port)
+    statsd_prefix: str = option("hybrid", "What the name of each figure begins with.")
+    prometheus_on: bool = option(
+        "True", "Serve `/metrics` on the API server. Names and numbers only; no token is asked for."
     )
 
 
@@ -217,6 +291,11 @@ SECTIONS: dict[str, type] = {
     "core": Core,
     "database": Database,
     "logging": Logging,
+    "api": Api,
+    "api_auth": ApiAuth,
+    "execution_api": ExecutionApi,
+    "workers": Workers,
+    "metrics": Metrics,
     "scheduler": Scheduler,
     "dag_processor": DagProcessor,
     "operators": Operators,

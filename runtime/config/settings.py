@@ -10,17 +10,23 @@ from typing import Any, TypeVar
 
 from runtime.config.options import (
     SECTIONS,
+    Api,
+    ApiAuth,
     Core,
     DagProcessor,
     Database,
+    ExecutionApi,
     Logging,
+    Metrics,
     Operators,
     OptionInfo,
     Scheduler,
+    Workers,
 )
 from runtime.config.sources import Raw, Sources, read_file
 from runtime.config.values import PARSERS, masked
 from runtime.core.errors import ConfigError
+from runtime.core.task_api import PREFIX
 
 Section = TypeVar("Section")
 
@@ -43,6 +49,11 @@ class Settings:
     core: Core
     database: Database
     logging: Logging
+    api: Api
+    api_auth: ApiAuth
+    execution_api: ExecutionApi
+    workers: Workers
+    metrics: Metrics
     scheduler: Scheduler
     dag_processor: DagProcessor
     operators: Operators
@@ -53,6 +64,12 @@ class Settings:
     @property
     def config_file(self) -> Path:
         return self.sources.path
+
+    @property
+    def task_api_url(self) -> str:
+        """Where workers find the task API; ends in ``/execution/v1``."""
+        host = "127.0.0.1" if self.api.host in ("0.0.0.0", "::", "") else self.api.host  # noqa: S104  compared only
+        return self.core.execution_api_server_url or f"http://{host}:{self.api.port}{PREFIX}"
 
     def executor_options(self, section: str, alias: str | None = None) -> dict[str, str]:
         """Options of one executor: ``[section]`` overlaid with ``[section:alias]``, each with its environment.
@@ -96,6 +113,11 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         core=_section(Core, "core", sources, home),
         database=_section(Database, "database", sources, home),
         logging=_section(Logging, "logging", sources, home),
+        api=_section(Api, "api", sources, home),
+        api_auth=_section(ApiAuth, "api_auth", sources, home),
+        execution_api=_section(ExecutionApi, "execution_api", sources, home),
+        workers=_section(Workers, "workers", sources, home),
+        metrics=_section(Metrics, "metrics", sources, home),
         scheduler=_section(Scheduler, "scheduler", sources, home),
         dag_processor=_section(DagProcessor, "dag_processor", sources, home),
         operators=_section(Operators, "operators", sources, home),

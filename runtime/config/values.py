@@ -78,6 +78,21 @@ def log_level(text: str) -> str:
     return level
 
 
+def port(text: str) -> int:
+    value = integer(text)
+    if not 0 <= value <= 65_535:
+        raise ValueError("a port, 0 to 65535")
+    return value
+
+
+def task_api_url(text: str) -> str:
+    """Without a slash at its end; Airflow's ``…/execution/`` gets the version that it lacks. Empty stays empty."""
+    url = text.rstrip("/")
+    if url and not re.match(r"https?://[^/\s]+", url):
+        raise ValueError("http://host:port/execution/v1")
+    return f"{url}/v1" if url.endswith("/execution") else url
+
+
 def database_url(text: str) -> str:
     """SQLite with an absolute path, or PostgreSQL by psycopg 3 however the URL spells the driver."""
     if match := _POSTGRES.match(text):

@@ -9,6 +9,7 @@ import time
 from runtime.core.clock import iso
 
 _ID = re.compile(r"[\w.\-]{1,250}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_.~:+\-]{1,250}")
 
 
@@ -19,6 +20,11 @@ def uuid7() -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` looks like what :func:`uuid7` makes."""
+    return _UUID.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:

@@ -70,6 +70,8 @@ class HeartbeatReply(msgspec.Struct, frozen=True, tag="heartbeat_reply", omit_de
 
     go_on: bool
     reason: str = ""
+    gone: bool = False
+    """The attempt itself is over or replaced; else it is only not this launch's."""
 
 
 class Finish(msgspec.Struct, frozen=True, tag="finish", omit_defaults=True):

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from runtime.core.states import AttemptState, RunState, TaskState
 
-REVISION = "0001"
+REVISION = "0002"
 """Newest migration; a DB at another one is refused."""
 
 metadata = MetaData(
@@ -101,6 +101,20 @@ scheduler = Table(
     Column("heartbeat_at", Micros, nullable=False),
     Column("lease_expires_at", Micros, nullable=False),
     Column("ended_at", Micros),
+    Column("metrics", Text),
+)
+
+component = Table(
+    "component",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("kind", String(20), nullable=False),
+    Column("hostname", Name, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("started_at", Micros, nullable=False),
+    Column("heartbeat_at", Micros, nullable=False),
+    Column("ended_at", Micros),
+    Column("metrics", Text),
 )
 
 dag_run = Table(
@@ -262,4 +276,13 @@ executor_status = Table(
     Column("running", Integer, nullable=False),
     Column("heartbeat_age", Double),
     Column("updated_at", Micros, nullable=False),
+)
+
+callback_request = Table(
+    "callback_request",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("created_at", Micros, nullable=False),
+    Column("executor", String(1000), nullable=False),
+    Column("request", Text, nullable=False),
 )

@@ -18,7 +18,7 @@ from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.routing import Router
 from runtime.scheduler.waking import Bell, Waker
-from runtime.scheduler.worker_config import worker_config
+from runtime.config.worker import worker_config
 from runtime.service.tasks import TaskService
 
 WORKER_ENTRY = "runtime.worker.warm:serve"

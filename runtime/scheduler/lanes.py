@@ -20,10 +20,11 @@ from enum import StrEnum
 from typing import Any, get_args
 
 from executors.base import BaseExecutor
-from executors.events import ExecutorEvent, Failed
+from executors.events import FINAL_EVENTS, ExecutorEvent, Failed
 from executors.workload import TaskInstanceKey, TaskInstanceRef, Workload
 from runtime.core import clock as wall
-from runtime.scheduler.mailbox import CallAnswer, Delivery, Figures, Mailbox, Question
+from runtime.scheduler.mailbox import CallAnswer, CallbackSent, Delivery, Figures, Mailbox, Question
+from runtime.scheduler.tickets import Tickets
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Lane:
     :param call_deadline: seconds after which a call in progress makes the lane unavailable, and a :meth:`call` without
         an answer is given up.
     :param parallelism: shown until the executor is made.
+    :param tickets: encloses start tickets in what is handed over; ``None`` where launches need none.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Lane:
         heartbeat_sec: float = 5.0,
         call_deadline: float = 10.0,
         parallelism: int = 0,
+        tickets: Tickets | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -108,6 +111,7 @@ class Lane:
         self._wake_scheduler = wake_scheduler
         self._heartbeat_sec = heartbeat_sec
         self._call_deadline = call_deadline
+        self._tickets = tickets
         self._clock = clock
         self._mail = Mailbox(Figures(parallelism), wake_scheduler)
         self._breaker = _Breaker()
@@ -162,6 +166,10 @@ class Lane:
             why = self._health()[1] or "the executor is busy"
             taken += [CallAnswer(q.token, error=f"no answer to {q.method} in time: {why}") for q in overdue]
         return taken
+
+    def send_callback(self, request: str) -> None:
+        """Bring an executor's request for a callback, as JSON, to the scheduler. Thread-safe, from any thread."""
+        self._mail.deliver([CallbackSent(self.name, request)])
 
     def status(self) -> LaneStatus:
         """How the lane is; true also while its thread is stuck. Cheap enough for every loop."""
@@ -298,6 +306,7 @@ class Lane:
         while command := self._mail.next_command():
             if isinstance(command, TaskInstanceRef):
                 self._ask("revoke_task", executor.revoke_task, command)
+                self._discard_ticket(command.key)
             elif self._mail.is_open(command, self._clock()):
                 self._answer(executor, command)
 
@@ -312,10 +321,23 @@ class Lane:
             return 0
         workloads = self._mail.fetch_work()
         for workload in workloads:
-            _, reason = self._ask("queue_workload", executor.queue_workload, workload)
-            if reason:
-                self._mail.deliver([Failed(workload.key, reason)])
+            self._queue(executor, workload)
         return len(workloads)
+
+    def _queue(self, executor: BaseExecutor, workload: Workload) -> None:
+        try:
+            ticketed = self._tickets.enclose(workload) if self._tickets else workload
+        except OSError as error:
+            self._mail.deliver([Failed(workload.key, f"its start ticket cannot be written: {error.strerror}")])
+            return
+        _, reason = self._ask("queue_workload", executor.queue_workload, ticketed)
+        if reason:
+            self._discard_ticket(workload.key)
+            self._mail.deliver([Failed(workload.key, reason, refused=True)])
+
+    def _discard_ticket(self, key: TaskInstanceKey) -> None:
+        if self._tickets is not None:
+            self._tickets.discard(key.attempt_id)
 
     def _heartbeat_is_due(self, wanted: bool) -> bool:
         now = self._clock()
@@ -354,6 +376,9 @@ class Lane:
             kinds = ", ".join(sorted({type(thing).__name__ for thing in found if not _is_event(thing)}))
             lost = len(found) - len(events)
             logger.error("executor %s: %d entries of its event buffer are no events: %s", self.name, lost, kinds)
+        for event in events:
+            if isinstance(event, FINAL_EVENTS):
+                self._discard_ticket(event.key)
         if events:
             self._mail.deliver(events)
 

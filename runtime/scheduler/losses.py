@@ -108,7 +108,7 @@ def _resolve(
     reason = fact.reason or "the executor gave no reason"
     if attempt.row.executor in policy.local and attempt.state is AttemptState.RUNNING:
         watch_until_quiet(step.memory, attempt, reason)
-    elif attempt.state is AttemptState.QUEUED and isinstance(fact, Failed):
+    elif attempt.state is AttemptState.QUEUED and isinstance(fact, Failed) and fact.refused:
         step.touch(instance.run)
         step.batch.end_attempt(attempt.row.id, AttemptState.FAILED, reason)
         step.release(instance)

@@ -23,7 +23,15 @@ class CallAnswer:
     error: str | None = None
 
 
-Delivery: TypeAlias = ExecutorEvent | CallAnswer
+@dataclass(frozen=True, slots=True)
+class CallbackSent:
+    """What an executor gave to :meth:`~executors.base.BaseExecutor.send_callback`, as JSON."""
+
+    executor: str
+    request: str
+
+
+Delivery: TypeAlias = ExecutorEvent | CallAnswer | CallbackSent
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from runtime.config.executors import load_registry
 from runtime.core.ids import uuid7
 from runtime.db.engine import Database, open_database
 from runtime.scheduler.assembly import Assembly, assemble
-from runtime.scheduler.hints import HintSocket
+from runtime.db.hints import HintSocket
 from runtime.scheduler.leases import LeaseLostError
 from runtime.scheduler.waking import Waker
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 
-from runtime.scheduler.hints import HintSocket
+from runtime.db.hints import HintSocket
 
 
 class Bell:

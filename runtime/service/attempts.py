@@ -126,13 +126,13 @@ def judge_start(attempt: Attempt | None, request: Start, batch: Batch) -> Starte
 def judge_running(attempt: Attempt | None, nonce: str) -> HeartbeatReply:
     """Whether this launch is the one that may run now."""
     if attempt is None:
-        return HeartbeatReply(False, "there is no such attempt")
+        return HeartbeatReply(False, "there is no such attempt", gone=True)
     if attempt.nonce != nonce:
         return HeartbeatReply(False, "another launch of this attempt was granted the start")
     if attempt.state is not AttemptState.RUNNING or not attempt.is_current:
-        return HeartbeatReply(False, f"the attempt is over: {attempt.row.ti_reason or attempt.state}")
+        return HeartbeatReply(False, f"the attempt is over: {attempt.row.ti_reason or attempt.state}", gone=True)
     if attempt.ti_state is not TaskState.RUNNING:
-        return HeartbeatReply(False, f"the task instance is {attempt.ti_state}: {attempt.row.ti_reason}")
+        return HeartbeatReply(False, f"the task instance is {attempt.ti_state}: {attempt.row.ti_reason}", gone=True)
     return HeartbeatReply(True)
 
 

@@ -119,6 +119,9 @@ class _Transaction:
         if attempt is not None and was_queued and reply.granted:
             # Not when it is repeated: that one may come late, when this very attempt has pushed its own values.
             self._started.append(attempt)
+        elif reply.granted:
+            # Its launch begins to count now: what the first answer's heartbeat began has been running since.
+            self._beating.append(request.attempt_id)
         return reply
 
     def _finish(self, attempt: Attempt | None, request: Finish) -> Reply:

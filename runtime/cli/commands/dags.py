@@ -56,18 +56,19 @@ def _list_runs(args: Namespace) -> int:
 
 
 def _pause(args: Namespace, *, paused: bool) -> int:
-    from runtime.scheduler.hints import send_hint
+    from runtime.db.hints import send_hint
 
     settings = load_settings()
-    with open_database(settings).write() as connection:
+    database = open_database(settings)
+    with database.write() as connection:
         set_paused(connection, args.dag_id, paused)
-    send_hint(settings.home)
+    send_hint(database, settings.home)
     emit([{"dag_id": args.dag_id, "is_paused": paused}], args.output, ("dag_id", "is_paused"))
     return 0
 
 
 def _trigger(args: Namespace) -> int:
-    from runtime.scheduler.hints import send_hint
+    from runtime.db.hints import send_hint
 
     settings = load_settings()
     conf = parse_conf(args.conf)
@@ -81,7 +82,7 @@ def _trigger(args: Namespace) -> int:
         run = create_manual_run(
             connection, dag_id=args.dag_id, run_id=args.run_id, conf=conf, logical_date=logical_date, now=now
         )
-    send_hint(settings.home)
+    send_hint(database, settings.home)
     if args.wait:
         from runtime.cli.waiting import wait_for_run
 

@@ -87,7 +87,7 @@ def _heading(attempt: dict[str, Any], *, logged: bool) -> str:
 
 
 def _clear(args: Namespace) -> int:
-    from runtime.scheduler.hints import send_hint
+    from runtime.db.hints import send_hint
 
     settings = load_settings()
     database = open_database(settings)
@@ -107,7 +107,7 @@ def _clear(args: Namespace) -> int:
             now=clock.now(),
         )
     database.close()
-    send_hint(settings.home)
+    send_hint(database, settings.home)
     print(f"cleared {count} task instance{'' if count == 1 else 's'}")
     return 0
 

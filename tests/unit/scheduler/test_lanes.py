@@ -456,7 +456,7 @@ def test_work_that_the_executor_refuses_fails_alone(host: Host):
 
     executor.queue_workload = queue_workload
     lane.dispatch(bad, good)
-    assert host.events(lane) == [Failed(bad.key, "queue_workload raised TypeError: what is this")]
+    assert host.events(lane) == [Failed(bad.key, "queue_workload raised TypeError: what is this", refused=True)]
     host.wait(lambda: lane.status().running == 1, "the other is launched")
 
 

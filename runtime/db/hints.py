@@ -9,6 +9,10 @@ import contextlib
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runtime.db.engine import Database
 
 
 def _folder(home: Path) -> Path:
@@ -45,7 +49,7 @@ class HintSocket:
         self._path.unlink(missing_ok=True)
 
 
-def send_hint(home: Path) -> None:
+def send_hint(database: Database, home: Path) -> None:
     """Wake every scheduler of this home on this host. Never fails: nobody may be listening."""
     folder = _folder(home)
     try:

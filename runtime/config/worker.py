@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.config import Settings
+from runtime.config.settings import Settings
 from runtime.config.defaults import task_defaults
 
 

@@ -1,0 +1,36 @@
+"""The task service over HTTP, as both ends agree on it (:mod:`runtime.core.messages` says what the bodies hold).
+
+::
+
+    POST {url}/attempts/{attempt_id}/{action}      url ends in /execution/v1; action is the request's type
+    Authorization: Bearer TOKEN                    start: the start ticket; else the newest running token
+    body: the request, encoded as for the pipe     its attempt_id is that of the path
+
+Answers whose body is the encoded reply:
+
+===== ===========================================================================================
+200   yes; with a granted start, and with each heartbeat, the header ``Hybrid-Token`` brings a new running token
+409   no, and the reply's ``reason`` says why: do not ask again
+410   no: the attempt is over or replaced; stop its task
+===== ===========================================================================================
+
+Answers whose body is ``{"detail": "one line"}``: 400 malformed, 401 no valid token, 403 a token for something else,
+404 no such path, 405, 413 too large; they are final. 429, 5xx and no answer at all mean *ask again*: nothing is known.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+PREFIX = "/execution/v1"
+TOKEN_HEADER = "Hybrid-Token"
+TICKET_VARIABLE = "HYBRID_START_TICKET"
+"""Environment variable that brings a start ticket to ``hybrid tasks run``."""
+Action: TypeAlias = Literal["start", "heartbeat", "finish", "xcom_pull", "xcom_push"]
+MAX_BODY = 50 * 2**20
+"""Bytes; the largest body is a return value."""
+
+
+def attempt_path(attempt_id: str, action: Action) -> str:
+    """What follows the configured URL."""
+    return f"/attempts/{attempt_id}/{action}"

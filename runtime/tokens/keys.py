@@ -1,0 +1,64 @@
+"""The signing key: configured, or made once and kept in the home folder. Scheduler and API server have it, nobody else."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+from runtime.config import Settings
+from runtime.core.errors import ConfigError, HybridError
+from runtime.tokens.tokens import Tokens
+
+KEY_BYTES = 64
+"""As many as SHA-512 makes (RFC 7518, 3.2: a key of at least the hash's size)."""
+SHORTEST_KEY = 32
+
+
+def load_tokens(settings: Settings) -> Tokens:
+    """Raises :class:`ConfigError` for a key that is too short, :class:`HybridError` where the file cannot be used."""
+    return Tokens(_signing_key(settings), lifetime=settings.execution_api.jwt_expiration_time)
+
+
+def _signing_key(settings: Settings) -> bytes:
+    configured = settings.api_auth.jwt_secret
+    if configured:
+        if len(configured.encode()) < SHORTEST_KEY:
+            raise ConfigError(f"[api_auth] jwt_secret has fewer than {SHORTEST_KEY} bytes; make one with "
+                              "`python -c 'import secrets; print(secrets.token_hex(64))'`")
+        return configured.encode()
+    path = settings.home / "jwt.key"
+    try:
+        return _read(path) or _create(path)
+    except OSError as error:
+        raise HybridError(f"the signing key {path} cannot be used: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        key = path.read_bytes().strip()
+    except FileNotFoundError:
+        return None
+    if len(key) < SHORTEST_KEY:
+        raise HybridError(f"the signing key {path} is damaged; delete it, and a new one is made")
+    return key
+
+
+def _create(path: Path) -> bytes:
+    """Write it beside and link it into place: of two processes that begin together, one wins, and both read that one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(secrets.token_hex(KEY_BYTES).encode())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+    finally:
+        os.unlink(draft)
+    key = _read(path)
+    if key is None:
+        raise HybridError(f"the signing key {path} vanished while it was made")
+    return key
