@@ -35,7 +35,7 @@ def option(
 ) -> Any:
     """Declare an option. Its type is the annotation: str, int, float, bool, Path or ``float | None``."""
     info = OptionInfo(default, why, minimum, choices, parse, sensitive)
-    return field(metadata={"option": info})
+    return field(repr=not sensitive, metadata={"option": info})
 
 
 @dataclass(frozen=True)

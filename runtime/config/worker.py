@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.config.settings import Settings
 from runtime.config.defaults import task_defaults
+from runtime.config.settings import Settings
 
 
 def worker_config(settings: Settings) -> dict[str, str]:

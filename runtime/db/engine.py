@@ -16,6 +16,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from runtime.core.clock import SECOND
+from runtime.core.clock import now as clock_now
 from runtime.core.errors import DatabaseError
 from runtime.db.schema import REVISION
 
@@ -60,6 +62,14 @@ def open_database(settings: Settings) -> Database:
         database.close()
         raise
     return database
+
+
+def database_clock(connection: Connection) -> int:
+    """Microseconds by the database's clock; SQLite has none but this host's."""
+    if connection.dialect.name == "sqlite":
+        return clock_now()
+    seconds = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
+    return int(seconds * SECOND)
 
 
 def sqlite_path(url: str) -> Path | None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from executors.base import BaseExecutor
 from executors.context import ExecutorContext
 from executors.registry import ConfiguredExecutor, ExecutorRegistry
 from runtime.config import Settings
+from runtime.config.worker import worker_config
 from runtime.db.engine import Database
 from runtime.scheduler.duties import LoopOptions
 from runtime.scheduler.lanes import Lane
@@ -17,9 +21,12 @@ from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.routing import Router
+from runtime.scheduler.tickets import Tickets, needs_tickets, ticket_folder
 from runtime.scheduler.waking import Bell, Waker
-from runtime.config.worker import worker_config
 from runtime.service.tasks import TaskService
+
+if TYPE_CHECKING:
+    from runtime.tokens.tokens import Tokens as Signer
 
 WORKER_ENTRY = "runtime.worker.warm:serve"
 
@@ -42,16 +49,31 @@ class Assembly:
         return [lane for name, lane in self.lanes.items() if name not in self.scheduler.policy.local]
 
 
-def assemble(settings: Settings, database: Database, registry: ExecutorRegistry, waker: Waker) -> Assembly:
-    """Make the parts and connect them; nothing runs yet."""
+def assemble(
+    settings: Settings,
+    database: Database,
+    registry: ExecutorRegistry,
+    waker: Waker,
+    load_tokens: Callable[[], Signer],
+) -> Assembly:
+    """Make the parts and connect them; nothing runs yet.
+
+    :param load_tokens: called only where an executor's launches need start tickets.
+    """
     identity = Identity()
     bell = Bell(waker)
     service = TaskService(database, on_report=bell)
-    lanes = {executor.name.name: _lane(settings, registry, executor, service, waker) for executor in registry}
+    _let_launches_find_hybrid()
+    tickets = {entry.name.name: _tickets(settings, entry, load_tokens) for entry in registry}
+    lanes = {
+        entry.name.name: _lane(settings, registry, entry, service, waker, tickets[entry.name.name])
+        for entry in registry
+    }
     policy = LossPolicy(
         infra_retries=settings.scheduler.infra_retries,
         hostname=identity.hostname,
         local=frozenset(executor.name.name for executor in registry if executor.cls.is_local),
+        piped=frozenset(name for name, ticketed in tickets.items() if ticketed is None),
     )
     router = Router(
         default=registry.default.name.name,
@@ -76,8 +98,31 @@ def loop_options(settings: Settings) -> LoopOptions:
     )
 
 
+def _let_launches_find_hybrid() -> None:
+    """Put the folder of our own ``hybrid`` at the end of ``PATH``: an executor that launches ``command`` on this host
+    inherits it, whether or not our virtual environment is activated.
+    """
+    folder, path = os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)
+    if folder not in path.split(os.pathsep):
+        os.environ["PATH"] = f"{path}{os.pathsep}{folder}"
+
+
+def _tickets(settings: Settings, executor: ConfiguredExecutor, load_tokens: Callable[[], Signer]) -> Tickets | None:
+    if not needs_tickets(executor.cls):
+        return None
+    folder = ticket_folder(settings.home) if executor.cls.ticket_file else None
+    tickets = Tickets(load_tokens(), settings.scheduler.task_queued_timeout, folder)
+    tickets.sweep()
+    return tickets
+
+
 def _lane(
-    settings: Settings, registry: ExecutorRegistry, executor: ConfiguredExecutor, service: TaskService, waker: Waker
+    settings: Settings,
+    registry: ExecutorRegistry,
+    executor: ConfiguredExecutor,
+    service: TaskService,
+    waker: Waker,
+    tickets: Tickets | None,
 ) -> Lane:
     name = executor.name.name
 
@@ -88,11 +133,12 @@ def _lane(
             task_service=service,
             worker_entry=WORKER_ENTRY,
             worker_config=worker_config(settings),
+            callback_sink=lane.send_callback,
             wake=wake,
         )
         return registry.create(name, context)
 
-    return Lane(
+    lane = Lane(
         name,
         class_name=executor.cls.__name__,
         create=create,
@@ -100,4 +146,6 @@ def _lane(
         heartbeat_sec=settings.scheduler.scheduler_heartbeat_sec,
         call_deadline=settings.scheduler.executor_call_deadline,
         parallelism=executor.parallelism,
+        tickets=tickets,
     )
+    return lane

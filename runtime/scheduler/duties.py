@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from executors.events import Accepted, Failed, Lost, Succeeded
 from runtime.core.clock import SECOND
+from runtime.scheduler.mailbox import CallbackSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Brought:
 
     final: list[Succeeded | Failed | Lost] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
+    callbacks: list[CallbackSent] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -37,6 +39,7 @@ class Schedule:
     lease: int = 0
     status: int = 0
     chores: int = 0
+    silence: int = 0
 
     def is_due(self, duty: str, at: int, seconds: float) -> bool:
         """Whether ``duty`` is due; then its next round is ``seconds`` away."""

@@ -13,11 +13,11 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from runtime.core.clock import SECOND
-from runtime.core.clock import now as clock_now
 from runtime.core.ids import uuid7
+from runtime.db.engine import database_clock
 from runtime.db.schema import dag_run, scheduler
 from runtime.scheduler.processes import boot_id, start_time
 
@@ -37,14 +37,6 @@ class Identity:
     pid: int = field(default_factory=os.getpid)
     pid_started: int = field(default_factory=lambda: start_time(os.getpid()) or 0)
     boot_id: str = field(default_factory=boot_id)
-
-
-def database_clock(connection: Connection) -> int:
-    """Microseconds by the database's clock; SQLite has none but this host's."""
-    if connection.dialect.name == "sqlite":
-        return clock_now()
-    seconds = connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
-    return int(seconds * SECOND)
 
 
 def register(connection: Connection, me: Identity, lease_seconds: float) -> None:

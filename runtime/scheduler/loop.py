@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, update
+from sqlalchemy import Connection, Row, bindparam, insert, update
 from sqlalchemy.exc import OperationalError
 
 from executors.events import Accepted, Failed, Lost, Succeeded
@@ -15,8 +15,8 @@ from executors.workload import TaskInstanceRef, Workload
 from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
 from runtime.core.states import IllegalTransitionError, TaskState
-from runtime.db.engine import Database
-from runtime.db.schema import dag_run, task_attempt
+from runtime.db.engine import Database, database_clock
+from runtime.db.schema import callback_request, dag_run, task_attempt
 from runtime.db.transitions import GuardRefusedError
 from runtime.scheduler import leases
 from runtime.scheduler.creation import create_due_runs
@@ -33,10 +33,11 @@ from runtime.scheduler.loading import (
     reload,
 )
 from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
-from runtime.scheduler.mailbox import CallAnswer
+from runtime.scheduler.mailbox import CallAnswer, CallbackSent
 from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.recovery import recover, stop_cleared, take_answer
 from runtime.scheduler.runs import RunModel
+from runtime.scheduler.silence import ApiWatch
 from runtime.scheduler.status import write_status
 from runtime.scheduler.step import Step
 from runtime.scheduler.timeouts import check_heartbeats, check_queued, fire_timers
@@ -49,7 +50,9 @@ QUIET_CHECK = 0.02
 STALL = 5.0
 """A loop that took longer may have left reports unread: nobody is called silent for one full timeout after it."""
 CHORES = 10.0
-"""Seconds between two rounds of what nobody waits for: overdue attempts, stray rows, limits changed from outside."""
+"""Seconds between two rounds of what nobody waits for: stuck attempts, stray rows, limits changed from outside."""
+SILENCE = 2.0
+"""Seconds between two looks for attempts without a heartbeat, which are told at most so much later."""
 _RACES = (GuardRefusedError, IllegalTransitionError)
 _EXTERNAL_ID = (
     update(task_attempt).where(task_attempt.c.id == bindparam("b_id")).values(external_id=bindparam("v_external"))
@@ -87,6 +90,8 @@ class Scheduler:
         self._schedule = Schedule()
         self._again = False
         self._alive_since = self._last_step = clock()
+        self._api = ApiWatch()
+        self._skew = 0
         self._shown: dict[str, Health] = {}
         self._brought = Brought()
         """Of a step that was undone."""
@@ -142,6 +147,7 @@ class Scheduler:
         except OperationalError:
             self._brought = brought
             self._schedule.look = 0
+            self._alive_since = at  # heartbeats could not be written either
             raise
         except _UndoneError as undone:
             self._isolate(at, undone, brought)
@@ -149,8 +155,14 @@ class Scheduler:
     def _is_idle(self, at: int, brought: Brought) -> bool:
         """Whether a step would change nothing: an idle scheduler asks the DB one question a second."""
         memory, schedule = self.memory, self._schedule
-        busy = memory.runs or memory.handed or memory.quiescing or brought.final or brought.accepted or self._again
-        if busy or at >= min(schedule.lease, schedule.status, schedule.chores):
+        news = brought.final or brought.accepted or brought.callbacks or self._again
+        if (
+            news
+            or memory.runs
+            or memory.handed
+            or memory.quiescing
+            or at >= min(schedule.lease, schedule.status, schedule.chores)
+        ):
             return False
         with self.database.read() as connection:
             return not has_work(connection, at)
@@ -164,6 +176,7 @@ class Scheduler:
         return bool(
             self._again
             or brought.accepted
+            or brought.callbacks
             or memory.stale
             or memory.quiescing
             or memory.ready
@@ -199,6 +212,7 @@ class Scheduler:
         self._again = step.read_inbox()
         stop_cleared(step)
         self._record_accepted(step.connection, brought.accepted)
+        self._record_callbacks(step, brought.callbacks)
         resolve(step, self.policy, brought.final)
         self._free(step, brought)
         settle_quiet(step, self.policy)
@@ -214,6 +228,8 @@ class Scheduler:
     def _look_around(self, step: Step) -> list[RunModel]:
         connection, memory = step.connection, self.memory
         self._refresh_pauses(connection)
+        if self._schedule.is_due("silence", step.at, SILENCE):
+            self._check_silence(step)
         if self._schedule.is_due("chores", step.at, CHORES):
             self._do_chores(step)
         if not self.dispatching:
@@ -233,10 +249,18 @@ class Scheduler:
             step.adopt_run(runs[-1])
         return runs
 
+    def _check_silence(self, step: Step) -> None:
+        timeout = self.options.heartbeat_timeout
+        self._api.look(step.connection, step.at)
+        if self._clock is clock_now:
+            self._skew = database_clock(step.connection) - clock_now()
+        oldest = step.at - round(timeout * SECOND)
+        if self._alive_since <= oldest:
+            by_http = self._api.alive_since is not None and self._api.alive_since <= oldest
+            check_heartbeats(step, self.policy, timeout, skew=self._skew, by_http=by_http)
+
     def _do_chores(self, step: Step) -> None:
         leases.bury_dead(step.connection, self.memory.identity)
-        if step.at - self._alive_since >= self.options.heartbeat_timeout * SECOND:
-            check_heartbeats(step, self.policy, self.options.heartbeat_timeout)
         check_queued(step, self.policy, self.options.queued_timeout)
         drop_stray_inbox_rows(step.connection)
         release_forgotten(step.connection, self.memory.identity, {*self.memory.runs, *self.memory.quarantined})
@@ -278,6 +302,11 @@ class Scheduler:
         rows = [{"b_id": e.key.attempt_id, "v_external": e.external_id} for e in accepted if e.external_id]
         if rows:
             connection.execute(_EXTERNAL_ID, rows)
+
+    def _record_callbacks(self, step: Step, callbacks: Sequence[CallbackSent]) -> None:
+        rows = [{"created_at": step.at, "executor": sent.executor, "request": sent.request} for sent in callbacks]
+        if rows:
+            step.connection.execute(insert(callback_request), rows)
 
     def _report_in(self, step: Step) -> None:
         options, me = self.options, self.memory.identity
@@ -348,7 +377,7 @@ class Scheduler:
                 self._brought = brought
                 raise
         self._let_go(brought)
-        self._brought.accepted = brought.accepted
+        self._brought.accepted, self._brought.callbacks = brought.accepted, brought.callbacks
 
     def _decide_alone(self, step: Step, identifier: int, brought: Brought) -> Offers:
         claimable = claimable_runs(step.connection, 1, only=identifier)
@@ -383,6 +412,8 @@ class Scheduler:
                     brought.final.append(thing)
                 elif isinstance(thing, Accepted):
                     brought.accepted.append(thing)
+                elif isinstance(thing, CallbackSent):
+                    brought.callbacks.append(thing)
         return brought
 
     def _free_slots(self) -> dict[str, int]:

@@ -31,11 +31,13 @@ class LossPolicy:
     """:param infra_retries: how many losses after a granted start are forgiven, per task instance.
 
     :param local: executors whose attempts run on this host and end with this process.
+    :param piped: those of them whose attempts report through this process, and not over HTTP.
     """
 
     infra_retries: int
     hostname: str
     local: Container[str]
+    piped: Container[str] = ()
 
 
 def resolve(step: Step, policy: LossPolicy, facts: Iterable[Succeeded | Failed | Lost]) -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import OperationalError
 
@@ -15,10 +16,13 @@ from runtime.config import Settings
 from runtime.config.executors import load_registry
 from runtime.core.ids import uuid7
 from runtime.db.engine import Database, open_database
-from runtime.scheduler.assembly import Assembly, assemble
 from runtime.db.hints import HintSocket
+from runtime.scheduler.assembly import Assembly, assemble
 from runtime.scheduler.leases import LeaseLostError
 from runtime.scheduler.waking import Waker
+
+if TYPE_CHECKING:
+    from runtime.tokens.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +67,17 @@ def run_scheduler(settings: Settings) -> int:
     stop = Stop(waker)
     stop.install()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    assembly = assemble(settings, database, registry, waker)
+    assembly = assemble(settings, database, registry, waker, lambda: _tokens(settings))
     try:
         return _run(assembly, stop, settings.scheduler.shutdown_grace)
     finally:
         _close(assembly, database)
+
+
+def _tokens(settings: Settings) -> Tokens:
+    from runtime.tokens.keys import load_tokens
+
+    return load_tokens(settings)
 
 
 def _run(assembly: Assembly, stop: Stop, grace: float) -> int:

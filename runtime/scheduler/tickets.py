@@ -1,4 +1,4 @@
-"""Start tickets: minted when an attempt is handed over, in its lane's thread, and left where its worker looks for them."""
+"""Start tickets: minted when an attempt is handed over, in its lane's thread, and left where its worker looks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from executors.base import BaseExecutor
 from executors.workload import Workload
 from runtime.core.ids import is_uuid
 from runtime.core.task_api import TICKET_VARIABLE
-from runtime.tokens.tokens import Tokens
+
+if TYPE_CHECKING:
+    from runtime.tokens.tokens import Tokens
 
 MARGIN = 60.0
 """Seconds that a ticket outlives the longest time that an attempt may be queued."""
@@ -55,11 +58,9 @@ class Tickets:
                     os.unlink(entry.path)
 
 
-def tickets_for(cls: type[BaseExecutor], tokens: Tokens, seconds: float, home: Path) -> Tickets | None:
-    """``None`` for an executor whose launches report through ``context.task_service`` and need no ticket."""
-    if cls.is_local and not cls.ticket_file:
-        return None
-    return Tickets(tokens, seconds, ticket_folder(home) if cls.ticket_file else None)
+def needs_tickets(cls: type[BaseExecutor]) -> bool:
+    """Not where an executor's launches report through ``context.task_service``."""
+    return cls.ticket_file or not cls.is_local
 
 
 def ticket_folder(home: Path) -> Path:

@@ -31,8 +31,12 @@ def fire_timers(step: Step) -> None:
             step.end_instance(subject, step.take_subject(subject), TaskState.FAILED, subject.reason or "no executor")
 
 
-def check_heartbeats(step: Step, policy: LossPolicy, timeout: float) -> None:
-    """Lose attempts whose supervisor has been silent for ``timeout`` seconds: by then it has stopped them itself."""
+def check_heartbeats(step: Step, policy: LossPolicy, timeout: float, *, skew: int, by_http: bool) -> None:
+    """Lose attempts whose supervisor has been silent for ``timeout`` seconds: by then it has stopped them itself.
+
+    :param skew: microseconds that the clock of the heartbeats is ahead of the step's.
+    :param by_http: also those that report over HTTP; else what they speak through may be what is silent.
+    """
     silent = (
         select(task_attempt.c.id)
         .join(dag_run, dag_run.c.id == task_attempt.c.dag_run_id)
@@ -40,11 +44,13 @@ def check_heartbeats(step: Step, policy: LossPolicy, timeout: float) -> None:
             dag_run.c.lease_owner == step.memory.identity.id,
             attempt_is_active,
             task_attempt.c.state == AttemptState.RUNNING,
-            task_attempt.c.heartbeat_at < step.at - round(timeout * SECOND),
+            task_attempt.c.heartbeat_at < step.at + skew - round(timeout * SECOND),
         )
     )
     reason = f"no heartbeat for {timeout:.0f} s"
     for attempt, instance in _overdue(step, silent):
+        if not by_http and attempt.row.executor not in policy.piped:
+            continue
         if attempt.row.executor in policy.local and attempt.row.hostname == policy.hostname:
             watch_until_quiet(step.memory, attempt, reason)
         else:

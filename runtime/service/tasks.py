@@ -9,7 +9,6 @@ import msgspec
 from sqlalchemy import Connection, bindparam, update
 from sqlalchemy.exc import OperationalError
 
-from runtime.core.clock import now as clock_now
 from runtime.core.messages import (
     Done,
     Finish,
@@ -25,7 +24,7 @@ from runtime.core.messages import (
     encode,
 )
 from runtime.core.states import AttemptState
-from runtime.db.engine import Database
+from runtime.db.engine import Database, database_clock
 from runtime.db.schema import task_attempt
 from runtime.db.transitions import Batch
 from runtime.service import xcoms
@@ -43,7 +42,7 @@ class TaskService:
     """Answers workers. Thread-safe as far as the database is.
 
     :param on_report: called after a commit that gave a run's owner something to apply; must not block.
-    :param clock: microseconds.
+    :param clock: microseconds; by default the database's, for schedulers of several hosts judge what is written here.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class TaskService:
         database: Database,
         *,
         on_report: Callable[[], None] = lambda: None,
-        clock: Callable[[], int] = clock_now,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self._database = database
         self._on_report = on_report
@@ -74,7 +73,8 @@ class TaskService:
 
     def _answer(self, decoded: Sequence[Request | None]) -> list[bytes]:
         with self._database.write() as connection:
-            transaction = _Transaction(connection, self._clock(), decoded)
+            at = database_clock(connection) if self._clock is None else self._clock()
+            transaction = _Transaction(connection, at, decoded)
             replies = [transaction.answer(request) for request in decoded]
             transaction.commit()
         if transaction.batch.inbox:

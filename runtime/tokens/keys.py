@@ -1,7 +1,8 @@
-"""The signing key: configured, or made once and kept in the home folder. Scheduler and API server have it, nobody else."""
+"""The signing key: configured, or made once and kept in the home folder. Scheduler and API server have it, no worker."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -45,17 +46,15 @@ def _read(path: Path) -> bytes | None:
 
 
 def _create(path: Path) -> bytes:
-    """Write it beside and link it into place: of two processes that begin together, one wins, and both read that one."""
+    """Write it beside and link it into place: of two processes that begin together one wins, and both read that."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with open(descriptor, "wb") as file:
             file.write(secrets.token_hex(KEY_BYTES).encode())
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(draft, path)
-        except FileExistsError:
-            pass
     finally:
         os.unlink(draft)
     key = _read(path)

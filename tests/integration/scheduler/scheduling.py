@@ -22,7 +22,7 @@ from runtime.core import messages as m
 from runtime.core.clock import SECOND
 from runtime.core.specs import DagSpec
 from runtime.core.states import ATTEMPT_ACTIVE, TASK_ACTIVE, TaskState
-from runtime.db import engine
+from runtime.db import components, engine
 from runtime.db.runs import CreatedRun, set_paused
 from runtime.db.schema import dag, dag_run, executor_status, pool, run_inbox, task_attempt, task_instance
 from runtime.scheduler.duties import LoopOptions
@@ -42,8 +42,8 @@ class PlannedExecutor(ScriptedExecutor):
     """Each launch behaves as planned for its task: one word a launch, the last one for all that follow.
 
     ``success failed skipped``: asks for the start, runs, reports, exits. ``hold``: starts and goes on until
-    :meth:`end_held`. ``wait``: is accepted and never starts. ``lost``, ``refused``: ends as lost or failed without a
-    start. ``vanish``: starts, then is lost. ``exit 0``: a foreign command that ends well without a report.
+    :meth:`end_held`. ``wait``: is accepted and never starts. ``lost``, ``died``, ``refused``: ends as lost, failed or
+    refused without a start. ``vanish``: starts, then is lost. ``exit 0``: a foreign command that ends well without a report.
     """
 
     def __init__(self, plans: Mapping[str, deque[str]], parallelism: int, *, context: ExecutorContext) -> None:
@@ -67,8 +67,10 @@ class PlannedExecutor(ScriptedExecutor):
             self.held[key.task_id] = key
         if word in {"lost", "vanish"}:
             self.lost(key, "as planned")
-        elif word == "refused":
+        elif word == "died":
             self.fail(key, "as planned")
+        elif word == "refused":
+            self.refuse(key, "as planned")
         elif word == "exit 0":
             self.success(key)
 
@@ -120,6 +122,10 @@ class Scheduling(World):
         self._parallelism = dict(executors or {"one": 16})
         self._local, self._missing, self._infra_retries = local, missing, infra_retries
         self._options = LoopOptions(**options)
+        self.api_is_up = True
+        """Whether an API server writes its heartbeats while time goes by."""
+        with database.write() as connection:
+            self._api = components.register(connection, components.API_SERVER, self.at)
         self.lanes: dict[str, Lane] = {}
         self.begin_scheduler()
 
@@ -129,7 +135,7 @@ class Scheduling(World):
         self.me = Identity()
         self.lanes = {name: self._lane(name, parallelism) for name, parallelism in self._parallelism.items()}
         memory = Memory(self.me, router(*self._parallelism, missing=self._missing))
-        policy = LossPolicy(infra_retries=self._infra_retries, hostname="worker", local=self._local)
+        policy = LossPolicy(infra_retries=self._infra_retries, hostname="worker", local=self._local, piped=self._local)
         self.scheduler = Scheduler(
             self.database, memory, self.lanes, policy, self._options, clock=self.clock, bell=self.bell
         )
@@ -191,6 +197,9 @@ class Scheduling(World):
         end = self.at + round(seconds * SECOND)
         while self.at < end:
             self.at = min(end, self.at + round(by * SECOND))
+            if self.api_is_up:
+                with self.database.write() as connection:
+                    components.beat(connection, self._api, self.at)
             self.step()
         self.rest()
 

@@ -54,6 +54,15 @@ def test_launches_that_never_work_slow_down_and_end(s: Scheduling) -> None:
     s.check_nothing_is_left()
 
 
+def test_launch_that_dies_before_its_start_costs_no_try(s: Scheduling) -> None:
+    """Its process was killed before it asked, say: that is the infrastructure's affair."""
+    s.plan(a="died, died, success")
+    run = s.begin_run(spec("d", task("a")))
+    assert s.run_to_end(run) == ["success"]
+    assert s.history("a") == [(1, 1, "lost"), (1, 2, "lost"), (1, 3, "success")]
+    assert s.ti("a").infra_losses == 0
+
+
 def test_refused_launch_fails_its_try(s: Scheduling) -> None:
     """The executor said that this one cannot be launched: its configuration is bad, and stays so."""
     s.plan(a="refused, success")
@@ -80,6 +89,33 @@ def test_remote_attempt_is_lost_only_once_its_heartbeats_have_stopped(s: Schedul
     assert s.attempts("a")[0].reason == "no heartbeat for 60 s"
     assert not s.one.beat("a").go_on
     s.check_nothing_is_left()
+
+
+def test_silence_means_nothing_until_the_api_has_been_back_for_a_full_timeout(s: Scheduling) -> None:
+    """While it is down nobody can send a heartbeat."""
+    s.plan(a="vanish, success")
+    s.begin_run(spec("d", task("a")))
+    s.rest()
+    s.pass_time(20)
+    s.api_is_up = False
+    s.pass_time(120, by=2)
+    assert s.history("a") == [(1, 1, "running")]
+    s.api_is_up = True
+    s.pass_time(59)
+    assert s.history("a") == [(1, 1, "running")]
+    s.pass_time(5)
+    assert s.history("a") == [(1, 1, "lost"), (1, 2, "success")]
+
+
+def test_local_attempts_do_not_speak_through_the_api(scheduling: Make) -> None:
+    s = scheduling({"one": 16, "local": 4}, local=("local",))
+    s.api_is_up = False
+    s.plan(a="vanish, success", b="vanish")
+    s.begin_run(spec("d", task("a", executor="local"), task("b", executor="one")))
+    s.rest()
+    s.pass_time(65)
+    assert s.history("b") == [(1, 1, "running")]
+    assert s.history("a") == [(1, 1, "lost"), (1, 2, "success")]
 
 
 def test_attempt_that_goes_on_beating_is_never_lost(s: Scheduling) -> None:
