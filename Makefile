@@ -8,11 +8,15 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
+HYBRID_IMAGE ?= hybrid-runtime:local
+DOCKER_COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+COMPOSE = $(DOCKER_COMPOSE) -f deploy/docker-compose.yml --env-file deploy/.env
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench clean
+.PHONY: help demo test check format docs bench clean docker-image compose-env compose-up compose-test compose-down
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## run a real pipeline on two executors, in .demo/
 	$(BIN)/python deploy/demo.py
@@ -31,11 +35,28 @@ format: $(DEV) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(DEV) ## write docs/configuration.md from the declared options
+docs: $(DEV) ## write docs/configuration.md from the declared options, and the table in docs/metrics.md
 	$(BIN)/python -m runtime.config.reference docs/configuration.md
+	$(BIN)/python -m runtime.metrics.catalogue docs/metrics.md
 
 bench: $(RUNTIME) ## measure, and print a table beside the bare limits
 	$(BIN)/python -m benchmarks
+
+docker-image: ## build the image of all daemons and workers; BASE_IMAGE=… for another base
+	docker build -f deploy/docker/Dockerfile $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t $(HYBRID_IMAGE) .
+
+compose-env: ## make deploy/.env, the secrets of a deployment with Docker Compose
+	$(PYTHON) deploy/compose/env_file.py deploy/.env
+
+compose-up: compose-env ## bring the deployment up, and wait until it is healthy
+	$(COMPOSE) up -d --build
+	DOCKER_COMPOSE="$(DOCKER_COMPOSE)" $(PYTHON) deploy/compose/project.py
+
+compose-test: compose-env ## bring up another one, run a DAG half on Local, half on Celery, and take it down
+	DOCKER_COMPOSE="$(DOCKER_COMPOSE)" $(PYTHON) deploy/compose/check.py
+
+compose-down: ## stop the deployment; what it has stored stays
+	$(COMPOSE) down
 
 clean: ## remove what was built, the .venv too
 	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -19,9 +19,9 @@ from runtime.core import clock
 from runtime.core.states import RUN_FINISHED, RunState
 from runtime.db import queries
 from runtime.db.engine import Database, open_database
+from runtime.db.hints import send_hint
 from runtime.db.runs import create_manual_run, set_paused
 from runtime.db.schema import dag_run
-from runtime.db.hints import send_hint
 
 Answer = TypeVar("Answer")
 
@@ -63,14 +63,14 @@ class Deployment:
 
         Raises :class:`BenchmarkError` when one fails or takes longer than ``RUN_TIMEOUT``.
         """
-        created = [self._trigger(dag_id) for _ in range(runs)]
+        created = [self.trigger(dag_id) for _ in range(runs)]
         self.until(f"{runs} runs of {dag_id}", lambda: self._over(created), RUN_TIMEOUT, _POLL)
         return created
 
-    def _trigger(self, dag_id: str) -> int:
+    def trigger(self, dag_id: str) -> int:
         with self.database.write() as connection:
             run = create_manual_run(connection, dag_id=dag_id, run_id=None, conf={}, logical_date=None, now=clock.now())
-        send_hint(self.home)
+        send_hint(self.database, self.home)
         return run.id
 
     def _over(self, runs: Sequence[int]) -> bool:
@@ -96,12 +96,13 @@ def deployed(
     :param sizes: environment of the DAG files.
     """
     shutil.copytree(dags, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    env = environment({"HYBRID_HOME": str(home), **_variables(options or {}), **(sizes or {})})
+    variables = _variables(options or {})
+    env = environment({"HYBRID_HOME": str(home), **variables, **(sizes or {})})
     started_at, started = clock.now(), time.monotonic()
     with running(hybrid("standalone"), env=env, output=_output(home)) as process:
         _wait(process, _output(home), "hybrid standalone", lambda: _is_ready(home), START_TIMEOUT, _LOOK)
         ready = time.monotonic() - started
-        database = open_database(load(home, env={}))
+        database = open_database(load(home, env=variables))
         try:
             yield Deployment(home, process, database, started_at, ready)
         finally:
@@ -109,7 +110,7 @@ def deployed(
 
 
 def _variables(options: Mapping[str, str]) -> dict[str, str]:
-    named = {"scheduler.shutdown_grace": "1", **options}
+    named = {"scheduler.shutdown_grace": "1", "api.port": "0", **options}
     return {f"HYBRID__{name.replace('.', '__').upper()}": value for name, value in named.items()}
 
 

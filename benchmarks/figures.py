@@ -43,8 +43,14 @@ GATES = {
     "startup.ready": Gate(2, None, peer="10-12"),
     "startup.first_green": Gate(3, None, peer="14"),
     "startup.version": Gate(120, None, peer="1,600-2,100"),
-    "idle.cpu": Gate(0.5, None, peer="24 (4 as shipped)"),
-    "idle.pss": Gate(150, None, peer="962 (783 as shipped)"),
+    "task_api.sqlite.attempts": Gate(200, None, higher_is_better=True),
+    "task_api.sqlite.heartbeats": Gate(800, None, higher_is_better=True),
+    "task_api.sqlite.report": Gate(20, None),
+    "task_api.postgresql.attempts": Gate(200, None, higher_is_better=True),
+    "task_api.postgresql.heartbeats": Gate(800, None, higher_is_better=True),
+    "task_api.postgresql.report": Gate(20, None),
+    "idle.cpu": Gate(1, None, peer="24 (4 as shipped)"),
+    "idle.pss": Gate(250, None, peer="962 (783 as shipped)"),
 }
 """By figure. ``memory.growth``, "flat" in the design, is what the noise of the measurement leaves."""
 

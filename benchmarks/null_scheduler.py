@@ -28,10 +28,10 @@ from runtime.core.ids import uuid7
 from runtime.core.specs import DagSpec, ParsedFile, TaskSpec
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database, open_database
+from runtime.db.hints import HintSocket
 from runtime.db.migrate import migrate
 from runtime.db.runs import create_manual_run
 from runtime.scheduler.assembly import Assembly, assemble
-from runtime.db.hints import HintSocket
 from runtime.scheduler.lanes import Health
 from runtime.scheduler.main import SWITCH_INTERVAL
 from runtime.scheduler.waking import Waker

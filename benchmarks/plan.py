@@ -31,6 +31,11 @@ class Sizes:
     forks: int = 1_000
     """Forks of each forker in one repeat."""
     version_calls: int = 20
+    api_attempts: int = 2_000
+    """Started and finished over HTTP in one repeat."""
+    api_heartbeats: int = 8_000
+    api_chain: int = 200
+    """Tasks of the chain whose steps are timed from report to dispatch."""
     settle_seconds: float = 15.0
     """Between the last task and the idle measurement: surplus workers leave, first parses end."""
     idle_seconds: float = 30.0
@@ -48,6 +53,9 @@ QUICK = Sizes(
     memory_tasks=100,
     forks=100,
     version_calls=3,
+    api_attempts=100,
+    api_heartbeats=300,
+    api_chain=10,
     settle_seconds=1.0,
     idle_seconds=2.0,
     idle_windows=1,

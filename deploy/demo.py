@@ -38,6 +38,10 @@ parallelism = 4
 
 [local_executor:heavy]
 parallelism = 2
+
+[api]
+# Any free one: the demo may run beside a deployment.
+port = 0
 """
 
 

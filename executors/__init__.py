@@ -5,7 +5,16 @@ An executor is handed data (a :class:`~executors.workload.Workload`) and answers
 """
 
 from executors.base import BaseExecutor
+from executors.callbacks import CallbackRequest
 from executors.context import ExecutorContext
 from executors.workload import CodeReference, TaskInstanceKey, TaskInstanceRef, Workload
 
-__all__ = ["BaseExecutor", "CodeReference", "ExecutorContext", "TaskInstanceKey", "TaskInstanceRef", "Workload"]
+__all__ = [
+    "BaseExecutor",
+    "CallbackRequest",
+    "CodeReference",
+    "ExecutorContext",
+    "TaskInstanceKey",
+    "TaskInstanceRef",
+    "Workload",
+]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar
 
+from executors.callbacks import CallbackRequest
 from executors.cli import CLICommand
 from executors.context import ExecutorContext
 from executors.errors import ExecutorConfigError
@@ -44,12 +45,16 @@ class BaseExecutor:
     is_local: ClassVar[bool] = False
     """Its tasks run on the scheduler's host and end with it."""
     is_single_threaded: ClassVar[bool] = False
+    """One slot, whatever ``parallelism`` says."""
     is_production: ClassVar[bool] = True
+    """``False``: the scheduler warns at its start."""
     change_sensor_mode_to_reschedule: ClassVar[bool] = False
+    """Its sensors should give their slot back between two looks. Shown, and recorded."""
     serve_logs: ClassVar[bool] = False
+    """The log files of its tasks are on the scheduler's host, whose log server shows them."""
     ticket_file: ClassVar[bool] = True
-    """The host leaves each launch's start ticket in a file on this host, where ``command`` looks for it. ``False`` where
-    launches get ``workload(key).env``, or are reported through ``context.task_service``."""
+    """The host leaves each launch's start ticket in a file on this host, where ``command`` looks for it. ``False``
+    where launches get ``workload(key).env``, or are reported through ``context.task_service``."""
     conf_section: ClassVar[str | None] = None
     """Section of its options, e.g. ``celery``; an alias overlays it with ``[celery:alias]``."""
 
@@ -86,7 +91,9 @@ class BaseExecutor:
     def sync(self) -> None:
         """Look at the backend and call :meth:`success`, :meth:`fail`, … for what changed. Must be overridden.
 
-        Called at least once a heartbeat. Must not block for long; may raise, then it is called again after a pause.
+        Called at least once a heartbeat; while something runs and there are no :meth:`poll_handles`, four times a
+        second: ask a backend that is expensive to ask less often. Must not block for long; may raise, then it is called
+        again after a pause.
         """
         raise NotImplementedError
 
@@ -101,7 +108,10 @@ class BaseExecutor:
             time.sleep(0.1)
 
     def terminate(self) -> None:
-        """Stop everything that runs, at once. Idempotent; must not raise."""
+        """Stop everything that runs and forget what is queued, at once. Idempotent; must not raise.
+
+        May come right after a launch that has not begun to execute, or from within a launch.
+        """
 
     def try_adopt_task_instances(self, tis: Sequence[TaskInstanceRef]) -> Sequence[TaskInstanceRef]:
         """Take over attempts of a scheduler that died; return those that could not be found. Idempotent."""
@@ -112,6 +122,21 @@ class BaseExecutor:
         self.queued_tasks.pop(ti.key, None)
         self.running.pop(ti.key, None)
         self._launch_failures.pop(ti.key, None)
+
+    def reported(self, key: TaskInstanceKey) -> None:
+        """The attempt's own report has been taken, often before its backend knows: nothing of it runs any more.
+
+        Told by the host, once per attempt that was handed over. An executor that hears late of ends frees the slot
+        here, with :meth:`success`: the attempt's state is settled, only the slot is meant. By default it waits for its
+        backend, which sees the process end a moment later. Must not block; may be told of a key that is unknown.
+        """
+
+    def started(self, key: TaskInstanceKey) -> None:
+        """The attempt has been granted its start: its launch has arrived, and another one of it would run nothing.
+
+        Told by the host at most once per attempt that was handed over, and never for certain. An executor whose
+        hand-offs can get lost stops repeating this one. Must not block; may be told of a key that is unknown.
+        """
 
     def poll_handles(self) -> Collection[int]:
         """File descriptors worth waking up for: the host calls :meth:`heartbeat` when one is readable."""
@@ -206,7 +231,8 @@ class BaseExecutor:
         if not self.queued_tasks or open_slots <= 0:
             return
         for workload in self.order_queued_tasks()[:open_slots]:
-            self._launch(workload)
+            if workload.key in self.queued_tasks:  # not where a launch before it has ended the executor
+                self._launch(workload)
 
     def order_queued_tasks(self) -> list[Workload]:
         """Queued workloads in the order in which they should start."""
@@ -233,7 +259,8 @@ class BaseExecutor:
         # An entry without an alias is named as written, which may be a dotted path: metrics take its last part.
         stats, name = self.context.stats, self.name.rpartition(".")[2]
         stats.gauge(f"executor.open_slots.{name}", self.slots_available)
-        stats.gauge(f"executor.queued_tasks.{name}", len(self.queued_tasks))
+        for queued in ("queued_slots", "queued_tasks"):  # Airflow has had both names for it
+            stats.gauge(f"executor.{queued}.{name}", len(self.queued_tasks))
         stats.gauge(f"executor.running_tasks.{name}", len(self.running))
 
     # -- results ---------------------------------------------------------------------------------------------------
@@ -299,10 +326,15 @@ class BaseExecutor:
         return taken
 
     def send_callback(self, request: Any) -> None:
-        """Hand a callback request to the host. Raises ``ValueError`` where the host takes none."""
+        """Hand a :class:`CallbackRequest` to the host, as JSON. Raises ``ValueError`` on anything else, and where the
+        host takes none.
+        """
+        if not isinstance(request, CallbackRequest):
+            what = type(request).__name__
+            raise ValueError(f"send_callback() takes a CallbackRequest, not {what}")  # noqa: TRY004  as Airflow raises
         if self.context.callback_sink is None:
             raise ValueError(f"{self.name} has no callback sink")
-        self.context.callback_sink(request)
+        self.context.callback_sink(request.to_json())
 
     def cleanup_stuck_queued_tasks(self, tis: Sequence[TaskInstanceRef]) -> list[str]:
         """Give up attempts that stayed queued too long; return readable names of them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from executors.errors import ExecutorConfigError
 
@@ -47,7 +47,7 @@ class ExecutorContext:
 
     name: str = ""
     """The instance's name: its alias, else its target as written. Empty: the class's own name."""
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Its own section, resolved: ``[conf_section]`` overlaid with ``[conf_section:alias]``, environment included."""
     stats: Stats = field(default_factory=NoStats)
     task_service: TaskService = no_task_service
@@ -55,7 +55,12 @@ class ExecutorContext:
     """``module:function`` that a warm worker process of this host runs; empty where the host has none."""
     worker_config: Mapping[str, str] = field(default_factory=dict)
     """Plain settings for that entry (home, folders, limits); no secrets."""
-    callback_sink: Callable[[Any], None] | None = None
+    remote_worker_entry: str = ""
+    """``module:function`` for workers of other hosts: called with ``worker_config``, it makes an object whose
+    ``run(attempt_id, ticket)`` runs one attempt over the task API and returns ``(ok, reason)``; empty where the host
+    has none. A worker takes it from its own configuration, never from a message."""
+    callback_sink: Callable[[str], None] | None = None
+    """Takes a :class:`~executors.callbacks.CallbackRequest` as JSON. Thread-safe, cheap, never blocks."""
     clock: Callable[[], float] = time.time
     wake: Callable[[], None] = lambda: None
     """Asks the host for a heartbeat soon. Thread-safe, cheap, never blocks."""

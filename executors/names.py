@@ -1,10 +1,10 @@
-"""The grammar of ``[core] executor``: text in, frozen names out. Imports no executor and touches nothing.
+"""The grammar of ``[core] executor``: text in, frozen names out. Imports no executor.
 
 ::
 
     value  := entry ("," entry)*                      spaces ignored; the first entry is the default
     entry  := target | alias ":" target
-    target := BuiltinName | dotted.module.Class
+    target := BuiltinName | dotted.module.Class | name of an entry point of the group hybrid.executors
     alias  := [A-Za-z][A-Za-z0-9_-]{0,62}, no "__"
 
 An entry's *name* is its alias, else its target as written. :func:`lookup` matches names first and classes second. So
@@ -16,10 +16,11 @@ from __future__ import annotations
 import difflib
 import keyword
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from executors.entry_points import installed_executors
 from executors.errors import ExecutorConfigError, UnknownExecutorError
 
 BUILTINS: Mapping[str, str] = MappingProxyType(
@@ -53,15 +54,15 @@ class ExecutorName:
     """What people write: the alias, else the target as written."""
     alias: str | None
     target: str
-    """A key of ``BUILTINS`` or ``dotted.module.Class``."""
-    class_name: str
+    """A key of ``BUILTINS``, ``dotted.module.Class`` or the name of an entry point."""
+    path: str
+    """``dotted.module.Class``, also of a built-in."""
     position: int
     """In the list, counted from 1."""
 
     @property
-    def path(self) -> str:
-        """``dotted.module.Class``, also of a built-in."""
-        return BUILTINS.get(self.target, self.target)
+    def class_name(self) -> str:
+        return self.path.rpartition(".")[2]
 
     @property
     def entry(self) -> str:
@@ -72,12 +73,16 @@ class ExecutorName:
         return self.name
 
 
+Plugins = Callable[[], Mapping[str, Sequence[str]]]
+"""Entry point's name → the classes that bear it. Asked only where a target is neither built in nor dotted."""
+
+
 def section_key(name: str) -> str:
     """How an alias appears in environment variables: ``east-1`` → ``EAST_1``."""
     return name.upper().replace("-", "_")
 
 
-def parse_executors(value: str) -> tuple[ExecutorName, ...]:
+def parse_executors(value: str, plugins: Plugins = installed_executors) -> tuple[ExecutorName, ...]:
     """Read ``[core] executor``; at least one entry, in the order written.
 
     Raises :class:`ExecutorConfigError` for the first bad entry, with its position, the reason and what to write.
@@ -88,7 +93,7 @@ def parse_executors(value: str) -> tuple[ExecutorName, ...]:
         raise ExecutorConfigError(f"[core] executor {what}; name at least one executor: {', '.join(BUILTINS)}")
     names: list[ExecutorName] = []
     for position, entry in enumerate(entries, 1):
-        name = _parse_entry(position, entry, last=position == len(entries))
+        name = _parse_entry(position, entry, plugins, last=position == len(entries))
         for earlier in names:
             _check_pair(earlier, name)
         names.append(name)
@@ -96,14 +101,14 @@ def parse_executors(value: str) -> tuple[ExecutorName, ...]:
 
 
 def lookup(names: Sequence[ExecutorName], text: str) -> ExecutorName:
-    """The entry that ``text`` means: its name; else its class name or dotted path.
+    """The entry that ``text`` means: its name; else its class name, dotted path or target.
 
     Raises :class:`UnknownExecutorError` where none matches, or where a class stands behind several names.
     """
     for name in names:
         if name.name == text:
             return name
-    found = [name for name in names if text in (name.class_name, name.path)]
+    found = [name for name in names if text in (name.class_name, name.path, name.target)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -136,17 +141,19 @@ def did_you_mean(text: str, choices: Iterable[str]) -> str:
     return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
-def _parse_entry(position: int, entry: str, *, last: bool) -> ExecutorName:
+def _parse_entry(position: int, entry: str, plugins: Plugins, *, last: bool) -> ExecutorName:
     if not entry:
         what = "the list ends with a comma" if last else "there is nothing before this comma"
         raise ExecutorConfigError(f"[core] executor, entry {position}: {what}; remove it")
     head, colon, tail = (part.strip() for part in entry.partition(":"))
     alias, target = (head, tail) if colon else (None, head)
     reason = _pair_error(head, tail) if colon else None
-    reason = reason or _target_error(target, alias)
-    if reason:
+    path = None if reason else _path(target)
+    if not reason and path is None:
+        path, reason = _plugin(target, alias, plugins)
+    if reason or path is None:
         raise ExecutorConfigError(f"[core] executor, entry {position} {_shown(entry)}: {reason}")
-    return ExecutorName(alias or target, alias, target, target.rpartition(".")[2], position)
+    return ExecutorName(alias or target, alias, target, path, position)
 
 
 def _pair_error(alias: str, target: str) -> str | None:
@@ -175,20 +182,33 @@ def _alias_error(alias: str, target: str) -> str | None:
     return None
 
 
-def _target_error(target: str, alias: str | None) -> str | None:
+def _path(target: str) -> str | None:
+    """The class of a built-in, or that a dotted path names; ``None`` for any other text."""
     if target in BUILTINS:
-        return None
+        return BUILTINS[target]
+    parts = target.split(".")
+    dotted = len(parts) > 1 and all(part.isidentifier() and not keyword.iskeyword(part) for part in parts)
+    return target if dotted else None
+
+
+def _plugin(target: str, alias: str | None, plugins: Plugins) -> tuple[str | None, str | None]:
+    """The class behind an entry point's name, or why there is none."""
     if target in COMPOSITES:
-        return (
+        return None, (
             f"{target} is not available; write its two executors as a list, executor = {COMPOSITES[target]}, "
             "and name the second with executor= on the tasks that belong there"
         )
-    parts = target.split(".")
-    if len(parts) > 1 and all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        return None
+    known = plugins() if target and "." not in target else {}
+    classes = known.get(target, ())
+    if len(classes) == 1 and _path(classes[0]) == classes[0]:
+        return classes[0], None
+    if classes:
+        what = "is no module:Class" if len(classes) == 1 else "is offered more than once; write the dotted path of one"
+        return None, f"the entry point {_shown(target)} {what}: {', '.join(map(_cut, classes))}"
     what = f"{_shown(target)} is neither" if alias else "neither"
-    near = did_you_mean(target, BUILTINS)
-    return f"{what} a built-in executor nor a dotted module.path.Class{near} (built in: {', '.join(BUILTINS)})"
+    near = did_you_mean(target, [*BUILTINS, *known])
+    choices = f"built in: {', '.join(BUILTINS)}" + (f"; entry points: {', '.join(map(_cut, known))}" if known else "")
+    return None, f"{what} a built-in executor nor a dotted module.path.Class{near} ({choices})"
 
 
 def _check_pair(earlier: ExecutorName, name: ExecutorName) -> None:
@@ -206,16 +226,20 @@ def _conflict(earlier: ExecutorName, name: ExecutorName, there: str) -> str | No
     if earlier.alias and name.alias and section_key(earlier.alias) == section_key(name.alias):
         folded = section_key(name.alias)
         return f"its alias becomes {folded} in environment variables, like that of {there}; choose another alias"
-    if earlier.path != name.path and (name.alias == earlier.class_name or earlier.alias == name.class_name):
-        clash = earlier.class_name if name.alias == earlier.class_name else name.class_name
+    if earlier.path != name.path and (name.alias in _classes(earlier) or earlier.alias in _classes(name)):
+        clash = name.alias if name.alias in _classes(earlier) else earlier.alias
         return f"{clash!r} would mean this or {there}, one by its alias, one by its class; choose another alias"
     return None
+
+
+def _classes(name: ExecutorName) -> tuple[str, str]:
+    return name.class_name, name.target
 
 
 def _advice(names: Sequence[ExecutorName], text: str) -> str:
     if text in BUILTINS:
         return "; add it to [core] executor to use it"
-    choices = {known for name in names for known in (name.name, name.class_name)}
+    choices = {known for name in names for known in (name.name, *_classes(name))}
     return did_you_mean(text, sorted(choices))
 
 

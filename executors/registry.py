@@ -36,6 +36,36 @@ class ConfiguredExecutor:
     single-threaded."""
     options: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def warning(self) -> str | None:
+        """What an operator should read at start, in one line."""
+        if self.cls.is_production:
+            return None
+        return f"executor {self.name}: {self.name.class_name} is not meant for production"
+
+
+@dataclass(frozen=True)
+class BrokenExecutor:
+    """One entry of ``[core] executor`` that cannot be loaded."""
+
+    name: ExecutorName
+    reason: str
+    """One line that names the entry."""
+
+
+def load_each(value: str, *, options: Options, parallelism: int) -> list[ConfiguredExecutor | BrokenExecutor]:
+    """As :meth:`ExecutorRegistry.load`, for whoever wants to know of all entries: a broken one is no error.
+
+    Raises :class:`ExecutorConfigError` for a bad list.
+    """
+    found: list[ConfiguredExecutor | BrokenExecutor] = []
+    for name in parse_executors(value):
+        try:
+            found.append(_configure(name, options, parallelism))
+        except ExecutorConfigError as error:
+            found.append(BrokenExecutor(name, str(error)))
+    return found
+
 
 class ExecutorRegistry:
     """The executors in the order of the list; the first is the default."""
@@ -43,7 +73,7 @@ class ExecutorRegistry:
     def __init__(self, executors: Sequence[ConfiguredExecutor]) -> None:
         self._executors = {executor.name.name: executor for executor in executors}
         self.names = tuple(executor.name for executor in executors)
-        self.warnings = [_not_for_production(executor) for executor in executors if not executor.cls.is_production]
+        self.warnings = [executor.warning for executor in executors if executor.warning]
         """What an operator should read at start, one line each."""
 
     @classmethod
@@ -108,6 +138,8 @@ def _construct(cls: type[BaseExecutor], parallelism: int, context: ExecutorConte
 def _configure(name: ExecutorName, options: Options, parallelism: int) -> ConfiguredExecutor:
     cls = _import_class(name)
     section = cls.conf_section
+    if section is not None and (type(section) is not str or not section):
+        raise _error(name, f"its conf_section is {section!r}; it takes the name of a section, or None")
     own = options(section, name.alias) if section else {}
     slots = _parallelism(name, section, own, parallelism)
     return ConfiguredExecutor(name, cls, 1 if cls.is_single_threaded else slots, own)
@@ -167,10 +199,6 @@ def _missing(name: ExecutorName, module_name: str, error: ModuleNotFoundError) -
 
 def _executor_classes(module: ModuleType) -> list[str]:
     return [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, BaseExecutor)]
-
-
-def _not_for_production(executor: ConfiguredExecutor) -> str:
-    return f"executor {executor.name}: {executor.name.class_name} is not meant for production"
 
 
 def _told(error: BaseException) -> str:

@@ -1,15 +1,29 @@
-"""What every kind of test may need: a home of its own, and a migrated database in it."""
+"""What every kind of test may need: a home of its own, and migrated databases of every kind that is supported."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from runtime.config import Settings, load
+from runtime.db.engine import Database
 from runtime.db.migrate import migrate
+
+if TYPE_CHECKING:
+    from tests.postgres import Postgres
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The session is over, its workers have ended: so does the PostgreSQL that they shared."""
+    if not hasattr(config, "workerinput"):
+        from tests.postgres import end_session_server
+
+        end_session_server(config._tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +55,48 @@ def settings(home: Path, migrated_file: Path) -> Settings:
     """Default settings of a home whose database is migrated and empty."""
     shutil.copy(migrated_file, home / "hybrid.db")
     return load()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[Postgres]:
+    """The session's PostgreSQL server, which runs from the first test that needs it until the session's end."""
+    from tests.postgres import Postgres, session_server
+
+    base = tmp_path_factory.getbasetemp()
+    server = Postgres(session_server(base if worker_id == "master" else base.parent), worker_id)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def new_url(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[Callable[..., str]]:
+    """Say the URL of a new database of a kind, with the tables unless ``migrated=False``. It goes with the test."""
+    numbers = itertools.count()
+    of_postgres: list[str] = []
+
+    def new(kind: str, *, migrated: bool = True) -> str:
+        if kind == "postgresql":
+            of_postgres.append(request.getfixturevalue("postgres").create(migrated=migrated))
+            return of_postgres[-1]
+        path = tmp_path / f"database-{next(numbers)}.db"
+        if migrated:
+            shutil.copy(migrated_file, path)
+        return f"sqlite:///{path}"
+
+    yield new
+    for url in of_postgres:
+        request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of database; everything that touches one is tested on both."""
+    return str(request.param)
+
+
+@pytest.fixture
+def database(kind: str, new_url: Callable[..., str]) -> Iterator[Database]:
+    """A new migrated database, of each kind."""
+    opened = Database(new_url(kind))
+    yield opened
+    opened.close()

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -106,15 +106,19 @@ class Family:
         for key, _ in self._selector.select(timeout):
             key.data()
 
-    def end(self, patience: float) -> None:
-        """Ask all to end, and return when they have; after ``patience`` seconds or a third signal, kill them."""
+    def end(self, patience: float, *, last: str = "") -> None:
+        """Ask all to end, and return when they have; after ``patience`` seconds or a third signal, kill them.
+
+        :param last: name of a child that is asked when all others have ended.
+        """
         deadline = time.monotonic() + patience
-        passed_on = -1
-        while any(child.code is None for child in self.children):
+        passed_on = (-1, False)
+        while living := [child for child in self.children if child.code is None]:
             killing = self._signals > 2 or time.monotonic() > deadline
-            if killing or self._signals > passed_on:
-                passed_on = self._signals
-                self._send(signal.SIGKILL if killing else signal.SIGTERM)
+            asked = [child for child in living if killing or child.name != last] or living
+            if killing or (self._signals, asked is living) > passed_on:
+                passed_on = (self._signals, asked is living)
+                _send(asked, signal.SIGKILL if killing else signal.SIGTERM)
             self.pump(max(0.1, deadline - time.monotonic()))
 
     def say(self, text: str) -> None:
@@ -128,11 +132,6 @@ class Family:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
-
-    def _send(self, number: signal.Signals) -> None:
-        for child in self.children:
-            if child.code is None:
-                os.kill(child.pid, number)
 
     def _reap(self, child: Child, handle: int) -> None:
         self._selector.unregister(handle)
@@ -159,6 +158,11 @@ class Family:
 
     def _show(self, child: Child, line: bytes) -> None:
         self.say(child.prefix + line.decode(errors="backslashreplace"))
+
+
+def _send(children: Iterable[Child], number: signal.Signals) -> None:
+    for child in children:
+        os.kill(child.pid, number)
 
 
 def _become(name: str, body: Callable[[], int], parent: int, output: int) -> NoReturn:

@@ -25,6 +25,13 @@ class Verb(NamedTuple):
     arguments: Callable[[ArgumentParser], None] = lambda _: None
 
 
+class Group(NamedTuple):
+    """Verbs, and groups of them, by name."""
+
+    help: str
+    verbs: dict[str, Verb | Group]
+
+
 class Parser(ArgumentParser):
     """An argument parser whose errors are one line."""
 

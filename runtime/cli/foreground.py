@@ -1,12 +1,18 @@
-"""What ``dags test`` prints while the run goes on: one line per change of a task instance."""
+"""What ``dags test`` adds to the run: a line per change of a task instance, and a task API where one is needed."""
 
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.cli.output import colours
+
+if TYPE_CHECKING:
+    from runtime.config import Settings
+    from runtime.db.engine import Database
+    from runtime.tokens.tokens import Tokens
 
 _CODES = {"success": "32", "failed": "31", "upstream_failed": "33", "up_for_retry": "33", "skipped": "35"}
 
@@ -25,3 +31,10 @@ def show_change(change: dict[str, Any]) -> None:
         words.append(f"try {attempt}")
     words += [str(change[key]) for key in ("executor", "reason") if change.get(key)]
     print("  ".join(words).rstrip(), flush=True)
+
+
+def serve_task_api(settings: Settings, database: Database, tokens: Tokens) -> AbstractContextManager[str]:
+    """As :func:`runtime.api.embedded.serve`, which costs its imports only here."""
+    from runtime.api.embedded import serve
+
+    return serve(settings, database, tokens)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from runtime.cli.command import Verb
+    from runtime.cli.command import Group, Verb
 
 GROUPS = {
     "dags": ("list, trigger, test, pause DAGs and list their runs", "dags"),
@@ -21,12 +22,17 @@ GROUPS = {
 }
 """Group → (help, module below ``runtime.cli.commands``)."""
 SINGLE = {
-    "standalone": ("everything at once: database, scheduler, DAG processor", "daemons"),
+    "standalone": ("everything at once: database, scheduler, DAG processor, API server", "daemons"),
     "scheduler": ("run a scheduler until SIGTERM or Ctrl-C", "daemons"),
     "dag-processor": ("run the process that reads the DAGs folder", "daemons"),
+    "api-server": ("serve the task API and health over HTTP", "daemons"),
+    "serve-logs": ("serve this host's task logs to the other hosts", "daemons"),
     "info": ("say where things are and what runs", "info"),
     "version": ("print the version", ""),
 }
+
+RESERVED = frozenset({*GROUPS, *SINGLE, "help"})
+"""Names that no executor may take."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,18 +70,25 @@ def _dispatch(words: list[str]) -> int:
         return _group(name, rest)
     if name in SINGLE:
         return _run(f"hybrid {name}", _verbs(SINGLE[name][1] or "info")[name], rest)
-    from runtime.cli.vended import vended_group
+    from runtime.cli.vended import vended_verbs
 
-    if group := vended_group(name):
-        return _choose(f"hybrid {name}", group, rest)
-    raise _unknown("hybrid", name, [*GROUPS, *SINGLE])
+    vended = vended_verbs(RESERVED)
+    if name in vended:
+        return _follow(f"hybrid {name}", vended[name], rest)
+    raise _unknown("hybrid", name, [*GROUPS, *SINGLE, *vended])
 
 
 def _group(name: str, words: list[str]) -> int:
     return _choose(f"hybrid {name}", _verbs(GROUPS[name][1]), words)
 
 
-def _choose(prog: str, verbs: dict[str, Verb], words: list[str]) -> int:
+def _follow(prog: str, verb: Verb | Group, words: list[str]) -> int:
+    from runtime.cli.command import Group
+
+    return _choose(prog, verb.verbs, words) if isinstance(verb, Group) else _run(prog, verb, words)
+
+
+def _choose(prog: str, verbs: Mapping[str, Verb | Group], words: list[str]) -> int:
     """Run the verb of a group that ``words`` name, or show the group."""
     if not words or words[0] in ("--help", "-h", "help"):
         lines = [f"usage: {prog} VERB …", "", *(f"  {name:<20} {verb.help}" for name, verb in verbs.items())]
@@ -83,7 +96,7 @@ def _choose(prog: str, verbs: dict[str, Verb], words: list[str]) -> int:
         return 0 if words else 2
     if words[0] not in verbs:
         raise _unknown(prog, words[0], list(verbs))
-    return _run(f"{prog} {words[0]}", verbs[words[0]], words[1:])
+    return _follow(f"{prog} {words[0]}", verbs[words[0]], words[1:])
 
 
 def _run(prog: str, verb: Verb, words: list[str]) -> int:
@@ -112,8 +125,22 @@ def _unknown(prog: str, word: str, known: list[str]) -> Exception:
 def _overview() -> str:
     lines = ["usage: hybrid VERB …", ""]
     lines += [f"  {name:<15} {about}" for name, (about, _) in {**SINGLE, **GROUPS}.items()]
+    if vended := _vended_for_help():
+        lines += ["", "of the configured executors:"]
+        lines += [f"  {name:<15} {verb.help}" for name, verb in vended.items()]
     lines += ["", "`hybrid VERB --help` says more. Start with `hybrid standalone`."]
     return "\n".join(lines)
+
+
+def _vended_for_help() -> Mapping[str, Verb | Group]:
+    """Where the configuration is broken, help must still be given."""
+    from runtime.cli.vended import vended_verbs
+
+    try:
+        return vended_verbs(RESERVED)
+    except Exception as error:
+        _report(error)
+        return {}
 
 
 def _report(error: Exception) -> int:

@@ -1,28 +1,39 @@
 """``hybrid standalone``: one terminal, everything in it.
 
-The parent imports the daemons' modules, then forks them, so that they share its memory. It has one thread, prints
-their lines under their names and passes signals on. It restarts nothing: a daemon that dies ends the whole.
+The parent binds the API server's port, imports the daemons' modules, then forks them, so that they share its memory;
+what serves HTTP is imported by the API server alone. The parent has one thread, prints their lines under their names
+and passes signals on. It restarts nothing: a daemon that dies ends the whole.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
 
+from runtime.api.listening import listen, with_port_of
 from runtime.cli.children import Family
 from runtime.cli.daemon_log import log_to_stderr
 from runtime.cli.home import create_home
 from runtime.cli.output import colours
+from runtime.cli.probe import Probe
 from runtime.config import Settings
 from runtime.config.executors import load_registry
 from runtime.config.values import masked
 from runtime.core.errors import HybridError
+from runtime.core.task_api import PREFIX
 
+API_SERVER = "api-server"
 READY_POLL = 0.05
 READY_TIMEOUT = 30.0
-"""Seconds until the scheduler must have written its first row."""
+"""Seconds until the scheduler must have written its first row, and the API server have answered."""
+URL_VARIABLE = "HYBRID__CORE__EXECUTION_API_SERVER_URL"
+"""Tells the scheduler's executors, and what they start, where the API server is."""
 
 
 def run_standalone(settings: Settings) -> int:
@@ -30,40 +41,61 @@ def run_standalone(settings: Settings) -> int:
     started = time.monotonic()
     load_registry(settings)
     create_home(settings)
-    family = Family(colours=colours(sys.stdout))
-    _start(family, settings)
+    with listen(settings.api.host, settings.api.port) as listener:
+        address = listener.getsockname()
+        settings = _make_known(with_port_of(listener, settings))
+        family = Family(colours=colours(sys.stdout))
+        _start(family, settings, listener)
     try:
-        _watch(family, settings, started)
+        _watch(family, settings, address, started)
     finally:
-        family.end(settings.scheduler.shutdown_grace + settings.core.killed_task_cleanup_time + 30)
+        grace = settings.scheduler.shutdown_grace + settings.core.killed_task_cleanup_time
+        family.end(grace + 30, last=API_SERVER)  # Local tasks may report to it while the scheduler waits for them.
     return 0 if family.stopping else 1
 
 
-def _start(family: Family, settings: Settings) -> None:
+def _make_known(settings: Settings) -> Settings:
+    """Have every process below this one find the API server, unless it was configured where it is found."""
+    os.environ.setdefault(URL_VARIABLE, settings.task_api_url)
+    return replace(settings, core=replace(settings.core, execution_api_server_url=settings.task_api_url))
+
+
+def _start(family: Family, settings: Settings, listener: socket.socket) -> None:
     migration = family.fork("migrate", lambda: _migrate(settings))
     daemons = _import_daemons(settings)
     if family.wait(migration) != 0:
         raise HybridError("the metadata DB could not be migrated; the line above says why")
     family.children.remove(migration)
     family.catch_signals()
+    family.fork(API_SERVER, lambda: _serve(settings, listener))
+    listener.close()  # for nobody but the API server: tasks are children of the next ones
     for name, body in daemons.items():
         family.fork(name, body)
 
 
-def _watch(family: Family, settings: Settings, started: float) -> None:
+def _watch(family: Family, settings: Settings, address: Any, started: float) -> None:
     """Until a signal comes or a child ends; says when everything is ready, and why it stops."""
-    ready = False
+    with closing(Probe(address)) as probe:
+        _watch_begin(family, settings, probe, started)
     while not family.stopping and not family.dead:
-        family.pump(None if ready else READY_POLL)
-        if not ready and time.monotonic() - started > READY_TIMEOUT:
-            raise HybridError(f"the scheduler was not ready after {READY_TIMEOUT:g} s; its lines above may say why")
-        if not ready and (ready := _is_ready(settings, family)):
-            family.say(_banner(settings, time.monotonic() - started))
+        family.pump(None)
     for child in family.dead:
         family.say(f"hybrid: {child.name} {child.ending}; stopping the rest")
     if family.stopping:
         grace = settings.scheduler.shutdown_grace
         family.say(f"hybrid: stopping; running tasks get up to {grace:g} s (Ctrl-C again stops them)")
+
+
+def _watch_begin(family: Family, settings: Settings, probe: Probe, started: float) -> None:
+    """Until everything is ready, and say so, or until a signal comes or a child ends."""
+    while not family.stopping and not family.dead:
+        family.pump(READY_POLL)
+        if probe.look() and _has_begun(settings, family):
+            family.say(_banner(settings, time.monotonic() - started))
+            return
+        if time.monotonic() - started > READY_TIMEOUT:
+            name = "scheduler" if probe.answered else "API server"
+            raise HybridError(f"the {name} was not ready after {READY_TIMEOUT:g} s; its lines above may say why")
 
 
 def _migrate(settings: Settings) -> int:
@@ -80,7 +112,7 @@ def _import_daemons(settings: Settings) -> dict[str, Callable[[], int]]:
 
     def scheduler() -> int:
         log_to_stderr(settings.logging.logging_level)
-        return run_scheduler(settings)
+        return run_scheduler(settings, serve_logs=False)
 
     def dag_processor() -> int:
         log_to_stderr(settings.logging.logging_level)
@@ -89,7 +121,15 @@ def _import_daemons(settings: Settings) -> dict[str, Callable[[], int]]:
     return {"scheduler": scheduler, "dag-processor": dag_processor}
 
 
-def _is_ready(settings: Settings, family: Family) -> bool:
+def _serve(settings: Settings, listener: socket.socket) -> int:
+    """In a child, which alone pays for the import of FastAPI."""
+    from runtime.api.main import run_api_server
+
+    log_to_stderr(settings.logging.logging_level)
+    return run_api_server(settings, listener)
+
+
+def _has_begun(settings: Settings, family: Family) -> bool:
     """Whether the scheduler that we forked has written its row."""
     from runtime.db.engine import open_database
     from runtime.db.queries import live_schedulers
@@ -115,6 +155,7 @@ def _banner(settings: Settings, seconds: float) -> str:
         f"  logs       {settings.logging.base_log_folder}",
         f"  database   {masked('url', settings.database.sql_alchemy_conn)}",
         f"  executors  {settings.core.executor}",
+        f"  API        {settings.task_api_url.removesuffix(PREFIX)}",
         "",
         "In another terminal:" + _home_hint(settings),
         "  hybrid dags list",

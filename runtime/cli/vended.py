@@ -1,30 +1,121 @@
-"""Verbs that configured executors bring along (:meth:`executors.base.BaseExecutor.get_cli_commands`)."""
+"""Verbs that configured executors bring along (:meth:`executors.base.BaseExecutor.get_cli_commands`).
+
+Whatever is wrong with one executor is a line on stderr: the others' verbs work.
+"""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Collection, Mapping
 from functools import partial
+from typing import Any
 
-from executors.cli import ActionCommand, GroupCommand
-from runtime.cli.command import Verb, load_settings
-from runtime.config.executors import load_registry
+from executors.cli import ActionCommand, Arg, GroupCommand
+from executors.registry import BrokenExecutor, ConfiguredExecutor
+from runtime.cli.command import Group, Verb, load_settings
+from runtime.config.executors import survey_executors
+from runtime.core.errors import HybridError
 
 
-def vended_group(name: str) -> dict[str, Verb] | None:
-    """The verbs of the group ``name`` of any configured executor, ``None`` where none has it."""
-    for entry in load_registry(load_settings()):
-        for command in entry.cls.get_cli_commands():
-            if command.name == name and isinstance(command, GroupCommand):
-                return {
-                    action.name: _verb(action) for action in command.subcommands if isinstance(action, ActionCommand)
-                }
+def vended_verbs(reserved: Collection[str]) -> dict[str, Verb | Group]:
+    """What the configured executors add to ``hybrid``, sorted; what had to be left out is told on stderr.
+
+    :param reserved: names that ``hybrid`` has itself.
+
+    Raises :class:`~runtime.core.errors.ConfigError`, and ``ExecutorConfigError`` for a bad list of executors.
+    """
+    root = Group("", {})
+    asked: set[type] = set()
+    for entry in survey_executors(load_settings()):
+        if isinstance(entry, BrokenExecutor):
+            _warn(entry.reason)
+        elif entry.cls not in asked:  # under another alias it has the same commands
+            asked.add(entry.cls)
+            _Vendor(str(entry.name), reserved).add(root, _commands(entry))
+    return dict(sorted(root.verbs.items()))
+
+
+def _commands(entry: ConfiguredExecutor) -> list[Any]:
+    try:
+        return list(entry.cls.get_cli_commands())
+    except (Exception, SystemExit) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        _warn(f"executor {entry.name}: get_cli_commands() raised {told}")
+        return []
+
+
+class _Vendor:
+    """Merges the commands of one executor into those of the others."""
+
+    def __init__(self, name: str, reserved: Collection[str]) -> None:
+        self._name = name
+        self._reserved = reserved
+
+    def add(self, group: Group, commands: list[Any], path: str = "hybrid") -> None:
+        """Groups of one name become one; of two actions of one name the first stays."""
+        for command in commands:
+            if fault := _fault(command):
+                self._leave_out(f"{path} …", fault)
+                continue
+            words = f"{path} {command.name}"
+            known = group.verbs.get(command.name)
+            if path == "hybrid" and command.name in self._reserved:
+                self._leave_out(words, "hybrid has it itself")
+            elif isinstance(command, GroupCommand) and not isinstance(known, Verb):
+                known = group.verbs.setdefault(command.name, Group(command.help, {}))
+                assert isinstance(known, Group)
+                self.add(known, list(command.subcommands), words)
+            elif known is not None:
+                self._leave_out(words, "an executor before it in [core] executor has it too")
+            else:
+                group.verbs[command.name] = _verb(command, words)
+
+    def _leave_out(self, words: str, reason: str) -> None:
+        _warn(f"executor {self._name}: a command `{words}` is left out: {reason}")
+
+
+def _fault(command: Any) -> str | None:
+    """What makes it no command; ``None`` for a good one."""
+    if not isinstance(command, ActionCommand | GroupCommand):
+        return f"it is of type {type(command).__name__}, neither ActionCommand nor GroupCommand"
+    fields = vars(command)
+    name, about = fields["name"], fields["help"]
+    if not isinstance(name, str) or not name.replace("-", "").replace("_", "").isalnum() or name.startswith("-"):
+        return f"its name is {str(name)[:80]!r}"
+    if not isinstance(about, str) or not about.strip():
+        return f"{name} has no help"
+    if isinstance(command, GroupCommand):
+        return None if isinstance(fields["subcommands"], list | tuple) else f"the subcommands of {name} are no list"
+    return _action_fault(name, fields)
+
+
+def _action_fault(name: str, fields: Mapping[str, Any]) -> str | None:
+    if not callable(fields["func"]):
+        return f"the func of {name} cannot be called"
+    if not isinstance(fields["args"], list | tuple) or not all(isinstance(arg, Arg) for arg in fields["args"]):
+        return f"the args of {name} are no list of Arg"
     return None
 
 
-def _verb(action: ActionCommand) -> Verb:
-    return Verb(action.help, lambda args: action.func(args) or 0, partial(_arguments, action))
+def _verb(action: ActionCommand, words: str) -> Verb:
+    return Verb(action.help, partial(_run, action, words), partial(_add_arguments, action, words))
 
 
-def _arguments(action: ActionCommand, parser: ArgumentParser) -> None:
+def _run(action: ActionCommand, words: str, args: Namespace) -> int:
+    code = action.func(args)
+    if code is not None and not isinstance(code, int):
+        raise HybridError(f"`{words}` returned {type(code).__name__}, which is no exit code")
+    return code or 0
+
+
+def _add_arguments(action: ActionCommand, words: str, parser: ArgumentParser) -> None:
     for arg in action.args:
-        parser.add_argument(*arg.flags, **arg.options)
+        try:
+            parser.add_argument(*arg.flags, **arg.options)
+        except Exception as error:
+            raise HybridError(f"`{words}` declares a bad argument {arg.flags}: {error}") from error
+
+
+def _warn(line: str) -> None:
+    print(f"hybrid: warning: {' '.join(line.split())}", file=sys.stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from executors.registry import ExecutorRegistry
+from executors.registry import BrokenExecutor, ConfiguredExecutor, ExecutorRegistry, load_each
 from runtime.config.plugins import use_plugins
 from runtime.config.settings import Settings
 
@@ -16,3 +16,12 @@ def load_registry(settings: Settings) -> ExecutorRegistry:
     return ExecutorRegistry.load(
         settings.core.executor, options=settings.executor_options, parallelism=settings.core.parallelism
     )
+
+
+def survey_executors(settings: Settings) -> list[ConfiguredExecutor | BrokenExecutor]:
+    """All entries of ``[core] executor``, for whoever only looks: those that cannot be loaded say why.
+
+    Raises :class:`~executors.errors.ExecutorConfigError` for a bad list.
+    """
+    use_plugins(settings)
+    return load_each(settings.core.executor, options=settings.executor_options, parallelism=settings.core.parallelism)

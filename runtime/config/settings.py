@@ -69,6 +69,7 @@ class Settings:
     def task_api_url(self) -> str:
         """Where workers find the task API; ends in ``/execution/v1``."""
         host = "127.0.0.1" if self.api.host in ("0.0.0.0", "::", "") else self.api.host  # noqa: S104  compared only
+        host = f"[{host}]" if ":" in host else host
         return self.core.execution_api_server_url or f"http://{host}:{self.api.port}{PREFIX}"
 
     def executor_options(self, section: str, alias: str | None = None) -> dict[str, str]:

@@ -26,9 +26,9 @@ class Sources:
     """The two places together. ``path`` need not exist."""
 
     path: Path
-    file: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    file: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     lines: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def find(self, section: str, key: str) -> Raw | None:
         """What wins, or ``None``: env, env ``_CMD``, env ``_SECRET``, file, file ``_cmd``, file ``_secret``."""

@@ -12,7 +12,7 @@ _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _POSTGRES = re.compile(r"^(postgres|postgresql|postgresql\+psycopg2|postgresql\+psycopg)://")
-_PASSWORD = re.compile(r"(?P<start>://[^/@\s]*?:)\S*(?=@)")
+_PASSWORD = re.compile(r"(?P<start>://[^/@\s]*?:)\S*(?=@)|(?P<option>[?&]\w*password=)[^&\s]*")
 _SECRET_WORD = re.compile(r"password|passwd|secret|token|api_?key|private_?key|fernet|basic_auth", re.IGNORECASE)
 
 
@@ -120,7 +120,7 @@ def masked(key: str, value: str, *, sensitive: bool = False) -> str:
     """``value`` fit to be shown: passwords inside URLs become ``***``; so does all of a value named like a secret."""
     if _SECRET_WORD.search(key):
         return "***" if value else ""
-    shown = _PASSWORD.sub(lambda match: match["start"] + "***", value)
+    shown = _PASSWORD.sub(lambda match: (match["start"] or match["option"]) + "***", value)
     if sensitive and shown == value and "://" not in value:
         return "***" if value else ""
     return shown

@@ -22,3 +22,13 @@ def worker_config(settings: Settings) -> dict[str, str]:
         "log_level": settings.logging.logging_level,
         "defaults": msgspec.json.encode(task_defaults(settings)).decode(),
     }
+
+
+def remote_worker_config(settings: Settings) -> dict[str, str]:
+    """The same for a worker that reports over HTTP."""
+    workers = settings.workers
+    return worker_config(settings) | {
+        "start_patience": str(workers.start_patience),
+        "task_api_url": settings.task_api_url,
+        "task_api_timeout": str(workers.execution_api_timeout),
+    }

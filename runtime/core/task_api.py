@@ -23,7 +23,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 PREFIX = "/execution/v1"
-TOKEN_HEADER = "Hybrid-Token"
+TOKEN_HEADER = "Hybrid-Token"  # noqa: S105  its name
 TICKET_VARIABLE = "HYBRID_START_TICKET"
 """Environment variable that brings a start ticket to ``hybrid tasks run``."""
 Action: TypeAlias = Literal["start", "heartbeat", "finish", "xcom_pull", "xcom_push"]

@@ -12,6 +12,7 @@ from runtime.core.clock import now as clock_now
 from runtime.core.ids import uuid7
 from runtime.core.specs import DagSpec, ParsedFile
 from runtime.core.timetables import DueRun, next_run
+from runtime.db.bounds import too_large
 from runtime.db.engine import Database
 from runtime.db.schema import dag, dag_run, dag_version, import_error
 
@@ -27,12 +28,12 @@ class DatabaseDagStore:
         """Store one file's DAGs, or its error. A DAG that the file no longer has becomes inactive."""
         at = clock_now()
         with self._database.write() as connection:
-            error = parsed.error or self._claimed_elsewhere(connection, parsed)
+            error = parsed.error or too_large(parsed.dags) or self._claimed_elsewhere(connection, parsed)
             _store_error(connection, parsed.rel_path, error, at)
             if error is not None:
                 # The last good version stays what it was: a typo in a file must not end the runs of its DAG.
                 return
-            for spec in parsed.dags:
+            for spec in sorted(parsed.dags, key=lambda spec: spec.dag_id):
                 self._save_dag(connection, parsed, spec, at)
             names = [spec.dag_id for spec in parsed.dags]
             connection.execute(
@@ -66,7 +67,9 @@ class DatabaseDagStore:
         )
 
     def _save_dag(self, connection: Connection, parsed: ParsedFile, spec: DagSpec, at: int) -> None:
-        present = connection.execute(select(dag).where(dag.c.dag_id == spec.dag_id)).first()
+        # Locked: a run that the scheduler creates now counts below, and two processors give no number twice.
+        row = select(dag).where(dag.c.dag_id == spec.dag_id).with_for_update(key_share=True)
+        present = connection.execute(row).first()
         values = {
             "rel_path": parsed.rel_path,
             "is_active": True,

@@ -2,57 +2,98 @@
 
 SQLite runs in WAL mode. A write transaction begins with ``BEGIN IMMEDIATE``, and the threads of one process queue for
 it on a lock: SQLite's own busy handler sleeps up to 100 ms between its looks, which would be most of a scheduling step.
+What is particular to PostgreSQL is in :mod:`runtime.db.postgres`.
 """
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
 from runtime.core.errors import DatabaseError
+from runtime.db.postgres import ConflictError, postgres_engine
 from runtime.db.schema import REVISION
 
 if TYPE_CHECKING:
     from runtime.config import Settings
 
+CONFLICTS = 5
+"""How often a transaction that another one has undone is tried again."""
+T = TypeVar("T")
+_REVISION = re.compile(r"\d{4}")
+
 
 class Database:
-    """A pool of connections. Thread-safe; not to be used across a fork."""
+    """A pool of connections. Thread-safe; not to be used across a fork.
 
-    def __init__(self, url: str, *, busy_timeout: float = 30.0) -> None:
-        self.engine = _engine(url, busy_timeout)
-        self.is_sqlite = self.engine.dialect.name == "sqlite"
+    :param application: what a PostgreSQL server shows as the name of these connections.
+
+    Raises :class:`DatabaseError` where the URL is none, or its driver is not installed.
+    """
+
+    def __init__(self, url: str, *, busy_timeout: float = 30.0, application: str = "hybrid") -> None:
+        parsed = parse_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(parsed, busy_timeout) if self.is_sqlite else postgres_engine(parsed, application)
         self._write_lock: Any = threading.Lock() if self.is_sqlite else nullcontext()
+        self._reading = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot to read from; whatever is written is rolled back."""
-        with self.engine.connect() as connection:
+        with self._connect().execution_options(**self._reading) as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One write transaction: committed at the end, rolled back on an exception."""
-        with self._write_lock, self.engine.connect().execution_options(write=True) as connection, connection.begin():
+        """One write transaction: committed at the end, rolled back on an exception.
+
+        Raises ``OperationalError`` while the DB is not to be had, and its subclass
+        :class:`~runtime.db.postgres.ConflictError` where another transaction was in the way.
+        """
+        with self._write_lock, self._connect().execution_options(write=True) as connection, connection.begin():
             yield connection
+
+    def transact(self, work: Callable[[Connection], T]) -> T:
+        """Do ``work`` in a write transaction, and once more, up to a few times, where another one was in the way.
+
+        For work that reads again what it decides on. Raises what :meth:`write` does.
+        """
+        for _ in range(CONFLICTS):
+            with suppress(ConflictError), self.write() as connection:
+                return work(connection)
+        with self.write() as connection:
+            return work(connection)
 
     def close(self) -> None:
         self.engine.dispose()
 
+    def _connect(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except PoolTimeoutError as error:
+            # Every connection hangs: for whoever waits that is a DB that is not to be had.
+            raise OperationalError(None, None, error) from error
 
-def open_database(settings: Settings) -> Database:
-    """Open a migrated DB. Raises :class:`DatabaseError` where it is missing, not migrated, or too new."""
+
+def open_database(settings: Settings, application: str = "hybrid") -> Database:
+    """Open a migrated DB. Raises :class:`DatabaseError` where it is missing, not migrated, or too new.
+
+    :param application: what a PostgreSQL server shows as the name of these connections.
+    """
     url = settings.database.sql_alchemy_conn
-    database = Database(url, busy_timeout=settings.database.sqlite_busy_timeout)
+    database = Database(url, busy_timeout=settings.database.sqlite_busy_timeout, application=application)
     path = sqlite_path(url)
     try:
         if path is not None and not path.exists():
@@ -72,26 +113,49 @@ def database_clock(connection: Connection) -> int:
     return int(seconds * SECOND)
 
 
+def parse_url(url: str) -> URL:
+    """Raises :class:`DatabaseError`, which does not quote the URL: it may hold a password."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        # What SQLAlchemy takes for the port may be the rest of a password.
+        raise DatabaseError(
+            "[database] sql_alchemy_conn is no database URL; a password with any of @:/?#%[] in it is written with %40 "
+            "and so on"
+        ) from None
+
+
 def sqlite_path(url: str) -> Path | None:
     """The file of an SQLite URL; ``None`` for another DB or one in memory."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        raise DatabaseError(f"[database] sql_alchemy_conn is no database URL: {error}") from error
+    parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
         return None
     return Path(parsed.database)
 
 
 def revision_of(database: Database) -> str | None:
-    """The DB's migration, ``None`` where it has none. Raises :class:`DatabaseError` where it cannot be asked."""
+    """The DB's migration, ``None`` where it has none. Raises :class:`DatabaseError` where it cannot be asked, and where
+    its tables are another program's."""
     try:
         with database.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
-            return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     except DBAPIError as error:
-        raise DatabaseError(f"the metadata DB cannot be read: {str(error.orig).strip()}") from error
+        raise unusable(database, "read", error) from error
+    if found is not None and not _REVISION.fullmatch(found):
+        raise DatabaseError(
+            f"the database holds the tables of another program (its migration is {found!r}); "
+            "give [database] sql_alchemy_conn one of its own"
+        )
+    return found
+
+
+def unusable(database: Database, done: str, error: DBAPIError) -> DatabaseError:
+    """In one line why the DB cannot be ``done``: read, migrated, …"""
+    away = not database.is_sqlite and (error.statement is None or error.connection_invalidated)
+    what = "cannot be reached" if away else f"cannot be {done}"
+    return DatabaseError(f"the metadata DB {what}: {' '.join(str(error.orig).split())}")
 
 
 def check_revision(database: Database) -> None:
@@ -110,10 +174,7 @@ def check_revision(database: Database) -> None:
         )
 
 
-def _engine(url: str, busy_timeout: float) -> Engine:
-    path = sqlite_path(url)
-    if path is None and not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+def _sqlite_engine(url: URL, busy_timeout: float) -> Engine:
     arguments = {"timeout": busy_timeout, "check_same_thread": False}
     # Parameters stay out of error messages: they hold XComs and run configurations.
     engine = create_engine(url, hide_parameters=True, connect_args=arguments)

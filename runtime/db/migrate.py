@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import update
+from sqlalchemy import MetaData, func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from runtime.core.errors import DatabaseError
-from runtime.db.engine import Database, check_revision, revision_of, sqlite_path
-from runtime.db.schema import REVISION, pool
+from runtime.db.engine import Database, check_revision, revision_of, sqlite_path, unusable
+from runtime.db.schema import REVISION, metadata, pool
 
 if TYPE_CHECKING:
     from runtime.config import Settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_OURS = frozenset(metadata.tables) | {"alembic_version"}
+_LOCK = 0x6879_6272_6964
+"""Of PostgreSQL's advisory locks; any number will do."""
 
 
 def migrate(settings: Settings) -> str:
-    """Create or upgrade the tables; return the revision. Idempotent. Raises :class:`DatabaseError`."""
+    """Create or upgrade the tables; return the revision. Idempotent, whoever else does it at the same time.
+
+    Raises :class:`DatabaseError`.
+    """
     url = settings.database.sql_alchemy_conn
     _create_private_file(url)
     database = Database(url, busy_timeout=settings.database.sqlite_busy_timeout)
@@ -44,16 +53,17 @@ def check(settings: Settings) -> None:
 
 
 def reset(settings: Settings) -> None:
-    """Drop every table and create them anew. Everything stored is lost."""
-    from sqlalchemy import MetaData
-
+    """Drop the tables and create them anew. Everything stored is lost; in an SQLite file, which is ours alone, also
+    tables that are not ours. Raises :class:`DatabaseError`.
+    """
     url = settings.database.sql_alchemy_conn
     _create_private_file(url)
     database = Database(url, busy_timeout=settings.database.sqlite_busy_timeout)
     try:
-        with database.write() as connection:
+        revision_of(database)
+        with _explained(database, "reset"), database.write() as connection:
             present = MetaData()
-            present.reflect(connection)
+            present.reflect(connection, only=None if database.is_sqlite else lambda name, _: name in _OURS)
             present.drop_all(connection)
         upgrade(database)
         _size_default_pool(database, settings.core.default_pool_task_slot_count)
@@ -62,15 +72,26 @@ def reset(settings: Settings) -> None:
 
 
 def upgrade(database: Database) -> None:
-    """Run the migrations that the DB lacks."""
+    """Run the migrations that the DB lacks. Raises :class:`DatabaseError`."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    with database.write() as connection:
+    with _explained(database, "migrated"), database.write() as connection:
+        if not database.is_sqlite:
+            # A second one waits for the first, and finds nothing to do.
+            connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+@contextmanager
+def _explained(database: Database, done: str) -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise unusable(database, done, error) from error
 
 
 def _size_default_pool(database: Database, slots: int) -> None:

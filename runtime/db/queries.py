@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, case, func, select
 
 from runtime.core.errors import NotFoundError
 from runtime.core.specs import DagSpec, decode_dag
+from runtime.core.states import AttemptState
 from runtime.db.runs import did_you_mean, require_dag, require_run
 from runtime.db.schema import (
     dag,
@@ -90,7 +91,8 @@ def dag_spec(connection: Connection, dag_id: str) -> DagSpec:
 def states_for_run(connection: Connection, dag_id: str, run_id: str) -> list[Record]:
     """Each task instance of a run, with its current attempt's executor, host and process. In order of task and index.
 
-    What an attempt brings is ``None`` where there has been none yet. Raises :class:`NotFoundError`.
+    What an attempt brings is ``None`` where there has been none yet; ``heartbeat_at`` is that of a running one only.
+    Raises :class:`NotFoundError`.
     """
     run = require_run(connection, dag_id, run_id)
     ti, attempt = task_instance.c, task_attempt.c
@@ -113,6 +115,7 @@ def states_for_run(connection: Connection, dag_id: str, run_id: str) -> list[Rec
             attempt.pid,
             attempt.external_id.label("external_executor_id"),
             ti.infra_losses,
+            case((attempt.state == AttemptState.RUNNING, attempt.heartbeat_at)).label("heartbeat_at"),
         )
         .join_from(task_instance, task_attempt, attempt.id == ti.attempt_id, isouter=True)
         .where(ti.dag_run_id == run.id)
@@ -124,7 +127,8 @@ def states_for_run(connection: Connection, dag_id: str, run_id: str) -> list[Rec
 def dispatches(
     connection: Connection, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, try_number: int | None
 ) -> list[Record]:
-    """``try_number, dispatch_number, executor, state, reason`` of the attempts of one try, oldest first.
+    """The attempts of one try, oldest first: ``id, try_number, dispatch_number, executor, state, reason, hostname``
+    (``None`` before the start), ``external_id, queue``.
 
     ``try_number`` ``None`` is the newest try. Raises :class:`NotFoundError` where run, task or try do not exist.
     """
@@ -132,11 +136,20 @@ def dispatches(
     attempt = task_attempt.c
     wanted = instance.try_number if try_number is None else try_number
     rows = connection.execute(
-        select(attempt.try_number, attempt.dispatch_number, attempt.executor, attempt.state, attempt.reason)
+        select(
+            attempt.id,
+            attempt.try_number,
+            attempt.dispatch_number,
+            attempt.executor,
+            attempt.state,
+            attempt.reason,
+            attempt.hostname,
+            attempt.external_id,
+        )
         .where(attempt.task_instance_id == instance.id, attempt.try_number == wanted)
         .order_by(attempt.dispatch_number)
     )
-    found = [dict(row._mapping) for row in rows]
+    found = [{**row._mapping, "queue": instance.queue} for row in rows]
     if not found:
         have = f"it has had {instance.try_number}" if instance.try_number else f"it is {instance.state}"
         raise NotFoundError(f"task {task_id} of run {run_id} has no try {wanted or 1} yet; {have}")

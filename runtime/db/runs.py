@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from runtime.core.errors import HybridError, NotFoundError
 from runtime.core.ids import is_run_id, manual_run_id
@@ -65,6 +66,8 @@ def create_manual_run(
         now=now,
         actor="cli",
     )
+    if identifier is None:
+        raise HybridError(f"somebody else has just created a run of DAG {dag_id} with that run id or logical date")
     return CreatedRun(identifier, dag_id, run_id, logical_date)
 
 
@@ -81,8 +84,9 @@ def insert_run(
     conf: dict[str, Any],
     now: int,
     actor: str,
-) -> int:
-    """Insert a queued run and return its id; the unique constraints forbid a second one of the same date."""
+) -> int | None:
+    """Insert a queued run and return its id; ``None`` where the DAG has one of that id or date, by whomever, already."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = (
         insert(dag_run)
         .values(
@@ -99,9 +103,12 @@ def insert_run(
             queued_at=now,
             lease_epoch=0,
         )
+        .on_conflict_do_nothing()
         .returning(dag_run.c.id)
     )
-    identifier: int = connection.execute(statement).scalar_one()
+    identifier: int | None = connection.execute(statement).scalar()
+    if identifier is None:
+        return None
     record_run_event(connection, at=now, dag_run_id=identifier, old=None, new=RunState.QUEUED, actor=actor)
     return identifier
 
@@ -203,12 +210,15 @@ def _choose(connection: Connection, dag_id: str, run_id: str | None, task_regex:
         )
         .join(dag_run, dag_run.c.id == task_instance.c.dag_run_id)
         .join(task_attempt, task_attempt.c.id == task_instance.c.attempt_id, isouter=True)
-        .where(dag_run.c.dag_id == dag_id)
+        .order_by(task_instance.c.id)
+        .with_for_update(of=task_instance, key_share=True)
     )
     require_dag(connection, dag_id)
+    runs = dag_run.c.dag_id == dag_id
     if run_id is not None:
-        query = query.where(dag_run.c.id == require_run(connection, dag_id, run_id).id)
-    rows = list(connection.execute(query))
+        runs = dag_run.c.id == require_run(connection, dag_id, run_id).id
+    _lock(connection, runs)
+    rows = list(connection.execute(query.where(runs)))
     if task_regex is None:
         return rows
     try:
@@ -221,6 +231,19 @@ def _choose(connection: Connection, dag_id: str, run_id: str | None, task_regex:
             f"no task of DAG {dag_id} matches {task_regex!r}{did_you_mean(task_regex, {r.task_id for r in rows})}"
         )
     return matching
+
+
+def _lock(connection: Connection, runs: ColumnElement[bool]) -> None:
+    """Hold the runs, so that none ends meanwhile, and what workers may hold, in the order in which they take it."""
+    connection.execute(select(dag_run.c.id).where(runs).order_by(dag_run.c.id).with_for_update(key_share=True))
+    connection.execute(
+        select(task_attempt.c.id)
+        .join(task_instance, task_instance.c.attempt_id == task_attempt.c.id)
+        .join(dag_run, dag_run.c.id == task_attempt.c.dag_run_id)
+        .where(runs)
+        .order_by(task_instance.c.id)
+        .with_for_update(of=[task_attempt, task_instance], key_share=True)
+    )
 
 
 def _clear_one(batch: Batch, row: Row[Any]) -> None:

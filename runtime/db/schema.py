@@ -6,6 +6,8 @@ migration; a test proves that the migrations build exactly these tables.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -22,6 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.types import TypeDecorator
 
 from runtime.core.states import AttemptState, RunState, TaskState
 
@@ -43,6 +46,26 @@ Id = String(36)
 Name = String(250)
 
 
+class FreeText(TypeDecorator[str]):
+    """What users, executors and exceptions say: a NUL, which PostgreSQL cannot store, is written as ``\\0``."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return value if value is None else value.replace("\0", "\\0")
+
+
+class Cut(TypeDecorator[str]):
+    """Names that others choose, at most so long; SQLite would store longer ones, PostgreSQL would refuse the row."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
+        return value if value is None else value.replace("\0", "\\0")[: self.impl_instance.length]
+
+
 def _one_of(column: str, values: type[RunState | TaskState | AttemptState]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(v)) for v in values)})", name=column)
 
@@ -56,7 +79,7 @@ dag = Table(
     Column("is_active", Boolean, nullable=False),
     Column("version_id", Id),
     Column("schedule", String(250), nullable=False),
-    Column("description", Text, nullable=False),
+    Column("description", FreeText, nullable=False),
     Column("owner", Name, nullable=False),
     Column("tags", Text, nullable=False),
     Column("max_active_runs", Integer, nullable=False),
@@ -85,7 +108,7 @@ import_error = Table(
     "import_error",
     metadata,
     Column("rel_path", String(1000), primary_key=True),
-    Column("error", Text, nullable=False),
+    Column("error", FreeText, nullable=False),
     Column("created_at", Micros, nullable=False),
 )
 
@@ -136,7 +159,7 @@ dag_run = Table(
     Column("end_date", Micros),
     Column("lease_owner", Id, ForeignKey(scheduler.c.id)),
     Column("lease_epoch", Integer, nullable=False),
-    Column("reason", Text),
+    Column("reason", FreeText),
     UniqueConstraint("dag_id", "run_id"),
     UniqueConstraint("dag_id", "logical_date"),
     _one_of("state", RunState),
@@ -169,7 +192,7 @@ task_instance = Table(
     Column("start_date", Micros),
     Column("end_date", Micros),
     Column("retry_at", Micros),
-    Column("reason", Text),
+    Column("reason", FreeText),
     UniqueConstraint("dag_run_id", "task_id", "map_index"),
     _one_of("state", TaskState),
 )
@@ -190,9 +213,9 @@ task_attempt = Table(
     Column("executor_reason", Text, nullable=False),
     Column("scheduler_id", Id, nullable=False),
     Column("version_id", Id, nullable=False),
-    Column("external_id", String(250)),
+    Column("external_id", Cut(250)),
     Column("start_nonce", String(64)),
-    Column("hostname", Name),
+    Column("hostname", Cut(250)),
     Column("pid", Integer),
     Column("pid_started", BigInteger),
     Column("boot_id", String(36)),
@@ -201,7 +224,7 @@ task_attempt = Table(
     Column("started_at", Micros),
     Column("ended_at", Micros),
     Column("heartbeat_at", Micros),
-    Column("reason", Text),
+    Column("reason", FreeText),
     _one_of("state", AttemptState),
 )
 Index("ix_task_attempt_task_instance_id", task_attempt.c.task_instance_id)
@@ -243,7 +266,7 @@ pool = Table(
     metadata,
     Column("name", Name, primary_key=True),
     Column("slots", Integer, nullable=False),
-    Column("description", Text, nullable=False),
+    Column("description", FreeText, nullable=False),
 )
 
 event = Table(
@@ -257,7 +280,7 @@ event = Table(
     Column("old_state", String(20)),
     Column("new_state", String(20), nullable=False),
     Column("actor", Name, nullable=False),
-    Column("reason", Text),
+    Column("reason", FreeText),
 )
 Index("ix_event_dag_run_id", event.c.dag_run_id)
 
@@ -269,7 +292,7 @@ executor_status = Table(
     Column("class_name", String(1000), nullable=False),
     Column("is_default", Boolean, nullable=False),
     Column("health", String(20), nullable=False),
-    Column("reason", Text),
+    Column("reason", FreeText),
     Column("parallelism", Integer, nullable=False),
     Column("open_slots", Integer, nullable=False),
     Column("queued", Integer, nullable=False),

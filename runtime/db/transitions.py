@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Update, bindparam, insert, or_, update
@@ -18,6 +19,7 @@ from runtime.core.states import AttemptState, TaskState, check_transition
 from runtime.db.schema import event, run_inbox, task_attempt, task_instance
 
 Row = dict[str, Any]
+_ID = itemgetter("b_id")
 
 
 class GuardRefusedError(Exception):
@@ -204,6 +206,8 @@ class Batch:
             ("start attempt", _ATTEMPT_START, self.attempt_starts),
             ("end attempt", _ATTEMPT_END, self.attempt_ends),
         ):
+            # In one order for everybody: two transactions that change the same rows must not wait for each other.
+            rows.sort(key=_ID)
             if rows and (changed := connection.execute(statement, rows).rowcount) != len(rows):
                 raise GuardRefusedError(f"{name}: {changed} of {len(rows)} rows were still as decided")
         for table, rows in ((task_attempt, self.attempts), (event, self.events), (run_inbox, self.inbox)):

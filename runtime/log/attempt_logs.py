@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ from pathlib import Path
 from runtime.core.errors import NotFoundError
 from runtime.core.ids import is_id, is_run_id
 
-_NAME = re.compile(r"attempt=(\d+)(?:\.(\d+))?\.log")
+_NAME = re.compile(r"attempt=([0-9]+)(?:\.([0-9]+))?\.log")
+_PATH = re.compile(rf"dag_id=([^/]+)/run_id=([^/]+)/task_id=([^/]+)/(?:map_index=[0-9]+/)?{_NAME.pattern}")
 
 
 def attempt_folder(base: str, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> str:
@@ -26,6 +29,46 @@ def attempt_folder(base: str, dag_id: str, run_id: str, task_id: str, map_index:
 def attempt_file(try_number: int, dispatch_number: int = 1) -> str:
     """The file of one attempt within its folder."""
     return f"attempt={try_number}.{dispatch_number}.log" if dispatch_number > 1 else f"attempt={try_number}.log"
+
+
+def attempt_path(dag_id: str, run_id: str, task_id: str, map_index: int, try_number: int, dispatch_number: int) -> str:
+    """The file of one attempt below the log folder, as a log server is asked for it."""
+    folder = attempt_folder("", dag_id, run_id, task_id, map_index)
+    return f"{folder}/{attempt_file(try_number, dispatch_number)}".removeprefix("/")
+
+
+def is_attempt_path(path: str) -> bool:
+    """Whether :func:`attempt_path` may have made ``path``: no other file below the log folder is anybody's business."""
+    match = _PATH.fullmatch(path)
+    return match is not None and is_id(match[1]) and is_run_id(match[2]) and is_id(match[3])
+
+
+def open_for_reading(base: str | Path, path: str) -> int:
+    """A descriptor of the attempt log ``path`` below ``base``, reached through no symbolic link.
+
+    Raises ``FileNotFoundError`` where there is no such plain file, ``OSError`` where it cannot be read now.
+    """
+    if not is_attempt_path(path):
+        raise FileNotFoundError(errno.ENOENT, "no attempt log has such a path")
+    folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        *folders, name = path.split("/")
+        for part in folders:
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        # Not blocking, for a task may have put a pipe there that nobody writes to.
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG):
+            raise FileNotFoundError(errno.ENOENT, "it is no plain file") from error
+        raise
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise FileNotFoundError(errno.ENOENT, "it is no plain file")
+    return found
 
 
 def make_folder(folder: str) -> None:

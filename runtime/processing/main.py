@@ -8,8 +8,10 @@ import signal
 import threading
 
 from runtime.config import Settings
+from runtime.db.components import BEAT_SECONDS, DAG_PROCESSOR
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import open_database
+from runtime.db.presence import Presence
 from runtime.processing.once import make_processor
 
 log = logging.getLogger(__name__)
@@ -24,9 +26,13 @@ def run_processor(settings: Settings) -> int:
     try:
         store = DatabaseDagStore(database, paused_at_creation=settings.core.dags_are_paused_at_creation)
         processor = make_processor(settings, store)
+        presence = Presence(database, DAG_PROCESSOR)
         log.info("watching %s", settings.core.dags_folder)
         gc.freeze()
-        processor.run(stop)
+        try:
+            processor.run(stop, duty=presence.beat, every=BEAT_SECONDS)
+        finally:
+            presence.end()
     finally:
         database.close()
     return 0

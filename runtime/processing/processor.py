@@ -6,7 +6,7 @@ import logging
 import select
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -110,12 +110,22 @@ class DagProcessor:
         self._start(now)
         return _POLL if self._children else max(0.0, self._next_look - now)
 
-    def run(self, stop: threading.Event) -> None:
-        """:meth:`step` until ``stop`` is set; kills the children that are left."""
+    def run(
+        self, stop: threading.Event, *, duty: Callable[[], None] = lambda: None, every: float = float("inf")
+    ) -> None:
+        """:meth:`step` until ``stop`` is set; kills the children that are left.
+
+        :param duty: called between two steps, every ``every`` seconds.
+        """
         preload()
+        next_duty = time.monotonic() + every
         try:
             while not stop.is_set():
                 delay = self.step(time.monotonic())
+                if time.monotonic() >= next_duty:
+                    duty()
+                    next_duty = time.monotonic() + every
+                delay = min(delay, max(0.0, next_duty - time.monotonic()))
                 if self._children:
                     self._wait(delay)
                 else:

@@ -14,6 +14,7 @@ from executors.registry import ConfiguredExecutor, ExecutorRegistry
 from runtime.config import Settings
 from runtime.config.worker import worker_config
 from runtime.db.engine import Database
+from runtime.metrics.collector import Collector
 from runtime.scheduler.duties import LoopOptions
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.leases import Identity
@@ -55,18 +56,21 @@ def assemble(
     registry: ExecutorRegistry,
     waker: Waker,
     load_tokens: Callable[[], Signer],
+    stats: Collector | None = None,
 ) -> Assembly:
     """Make the parts and connect them; nothing runs yet.
 
     :param load_tokens: called only where an executor's launches need start tickets.
+    :param stats: where figures go; default a collector of its own.
     """
+    stats = stats or Collector()
     identity = Identity()
     bell = Bell(waker)
-    service = TaskService(database, on_report=bell)
+    service = TaskService(database, on_report=bell, stats=stats)
     _let_launches_find_hybrid()
     tickets = {entry.name.name: _tickets(settings, entry, load_tokens) for entry in registry}
     lanes = {
-        entry.name.name: _lane(settings, registry, entry, service, waker, tickets[entry.name.name])
+        entry.name.name: _lane(settings, registry, entry, service, waker, tickets[entry.name.name], stats)
         for entry in registry
     }
     policy = LossPolicy(
@@ -80,7 +84,8 @@ def assemble(
         lookup=lambda text: registry.lookup(text).name.name,
         missing=settings.core.missing_executor,
     )
-    scheduler = Scheduler(database, Memory(identity, router), lanes, policy, loop_options(settings), bell=bell)
+    memory, options = Memory(identity, router), loop_options(settings)
+    scheduler = Scheduler(database, memory, lanes, policy, options, bell=bell, stats=stats)
     return Assembly(scheduler, lanes, registry, waker)
 
 
@@ -123,6 +128,7 @@ def _lane(
     service: TaskService,
     waker: Waker,
     tickets: Tickets | None,
+    stats: Collector,
 ) -> Lane:
     name = executor.name.name
 
@@ -130,6 +136,7 @@ def _lane(
         context = ExecutorContext(
             name=name,
             options=executor.options,
+            stats=stats,
             task_service=service,
             worker_entry=WORKER_ENTRY,
             worker_config=worker_config(settings),
@@ -147,5 +154,6 @@ def _lane(
         call_deadline=settings.scheduler.executor_call_deadline,
         parallelism=executor.parallelism,
         tickets=tickets,
+        stats=stats,
     )
     return lane

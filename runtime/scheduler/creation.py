@@ -28,7 +28,7 @@ def create_due_runs(connection: Connection, graphs: GraphCache, *, limit: int, a
         .where(dag.c.max_active_runs > open_runs)
         .order_by(dag.c.next_run_after, dag.c.dag_id)
         .limit(limit)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     created = 0
     for row in connection.execute(query).all():
@@ -64,10 +64,7 @@ def _open_runs() -> Select[int]:
 
 def _insert(connection: Connection, row: Row[Any], due: DueRun, at: int, actor: str) -> bool:
     """Return whether the run is new: somebody may have triggered one of that date by hand."""
-    taken = select(dag_run.c.id).where(dag_run.c.dag_id == row.dag_id, dag_run.c.logical_date == due.logical_date)
-    if connection.execute(taken).first() is not None:
-        return False
-    insert_run(
+    identifier = insert_run(
         connection,
         dag_id=row.dag_id,
         run_id=scheduled_run_id(due.logical_date),
@@ -80,4 +77,4 @@ def _insert(connection: Connection, row: Row[Any], due: DueRun, at: int, actor: 
         now=at,
         actor=actor,
     )
-    return True
+    return identifier is not None

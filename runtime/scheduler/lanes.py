@@ -14,15 +14,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, get_args
+from typing import Any
 
 from executors.base import BaseExecutor
+from executors.context import NoStats, Stats
 from executors.events import FINAL_EVENTS, ExecutorEvent, Failed
 from executors.workload import TaskInstanceKey, TaskInstanceRef, Workload
 from runtime.core import clock as wall
+from runtime.scheduler import containment
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent, Delivery, Figures, Mailbox, Question
 from runtime.scheduler.tickets import Tickets
 
@@ -32,9 +34,10 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 UNAVAILABLE_AFTER = 3
 """Failures in a row after which a lane is no longer *degraded* but *unavailable*."""
-DRAIN_SEC = 0.25
-"""Longest time between two heartbeats of an executor that ends."""
-_EVENTS: tuple[type, ...] = get_args(ExecutorEvent)
+POLL_SEC = 0.25
+"""Longest time between two heartbeats of an executor that ends, or that runs something and has no handle to watch."""
+_MUST_WORK = frozenset({"try_adopt_task_instances"})
+"""Questions to which an error is a fault of the executor; it may fail to answer others."""
 
 
 class Health(StrEnum):
@@ -86,10 +89,12 @@ class Lane:
     :param wake_scheduler: called in the lane's thread when :meth:`take` or :meth:`status` has something new. Must be
         cheap and thread-safe, and must not raise.
     :param heartbeat_sec: longest time between two heartbeats of a healthy executor.
+    :param poll_sec: longest time between two heartbeats while it has to be asked whether anything has ended.
     :param call_deadline: seconds after which a call in progress makes the lane unavailable, and a :meth:`call` without
         an answer is given up.
     :param parallelism: shown until the executor is made.
     :param tickets: encloses start tickets in what is handed over; ``None`` where launches need none.
+    :param stats: told how long heartbeats take; default nobody.
     """
 
     def __init__(
@@ -100,9 +105,11 @@ class Lane:
         create: Callable[[Callable[[], None]], BaseExecutor],
         wake_scheduler: Callable[[], None],
         heartbeat_sec: float = 5.0,
+        poll_sec: float = POLL_SEC,
         call_deadline: float = 10.0,
         parallelism: int = 0,
         tickets: Tickets | None = None,
+        stats: Stats | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -110,8 +117,12 @@ class Lane:
         self._create = create
         self._wake_scheduler = wake_scheduler
         self._heartbeat_sec = heartbeat_sec
+        self._poll_sec = poll_sec
         self._call_deadline = call_deadline
         self._tickets = tickets
+        self._stats = stats or NoStats()
+        # As the executor's own figures are named, where the name is a dotted path.
+        self._duration = f"scheduler.executor_heartbeat_duration.{name.rpartition('.')[2]}"
         self._clock = clock
         self._mail = Mailbox(Figures(parallelism), wake_scheduler)
         self._breaker = _Breaker()
@@ -121,6 +132,7 @@ class Lane:
         self._ended = ""
         self._made: BaseExecutor | None = None
         self._executor: BaseExecutor | None = None
+        self._handles: frozenset[int] = frozenset()
         self._next_heartbeat = 0.0
         self._announced: tuple[Health, str] | None = None
         self._thread = threading.Thread(target=self._run, name=f"lane-{name}", daemon=True)
@@ -149,6 +161,10 @@ class Lane:
         Returns whether the attempt had not left the lane's hands: then nothing of it runs or ever will.
         """
         return self._mail.post_revoke(ref)
+
+    def reported(self, *keys: TaskInstanceKey) -> None:
+        """Tell the executor that these attempts' own reports have been taken."""
+        self._mail.post_reported(keys)
 
     def call(self, method_name: str, *args: Any, token: object, deadline: float | None = None) -> None:
         """Ask the executor ``method_name(*args)``; :meth:`take` brings the :class:`CallAnswer` with ``token``.
@@ -252,26 +268,48 @@ class Lane:
         if self._executor is None:
             self._open()
         else:
-            self._obey(self._executor)
-            handed = self._hand_over(self._executor)
-            if self._heartbeat_is_due(ready or handed > 0):
-                self._beat(self._executor)
-            self._settle(self._executor, handed)
+            self._attend_to(self._executor, ready)
         if self._announced != (health := self._health()):
             self._announced = health
             self._wake_scheduler()
         return True
 
+    def _attend_to(self, executor: BaseExecutor, ready: bool) -> None:
+        """What fails first is the reason that is shown. Only a turn with a heartbeat in which nothing fails closes the
+        breaker, and in a pause nothing counts: a turn for a question must not put the next try off.
+        """
+        in_pause = bool(self._breaker.failures)
+        reasons = [self._obey(executor)]
+        handed = self._hand_over(executor)
+        if beat := self._heartbeat_is_due(ready or handed > 0):
+            reasons.append(self._beat(executor))
+        reasons.append(self._settle(executor, handed))
+        # Not while the breaker is open: a handle that nobody reads stays ready.
+        self._handles, reason = frozenset(), None
+        if beat or not in_pause:
+            found, reason = self._ask("poll_handles", containment.handles, executor)
+            self._handles = found or frozenset()
+        reason = next(filter(None, [*reasons, reason]), None)
+        if reason:
+            self._handles = frozenset()
+            if beat or not in_pause:
+                self._fail(reason)
+        elif beat:
+            self._recovered()
+        if beat:
+            self._next_heartbeat = self._clock() + self._pause()
+
+    def _pause(self) -> float:
+        if self._ending:
+            return min(POLL_SEC, self._heartbeat_sec)
+        asks = self._mail.figures().running and not self._handles
+        return min(self._poll_sec, self._heartbeat_sec) if asks else self._heartbeat_sec
+
     def _wait(self) -> bool:
         """Sleep until there is something to do; return whether a handle of the executor is ready."""
-        executor, handles = self._executor, None
-        # Not while the breaker is open: a handle that nobody reads stays ready.
-        if executor is not None and not self._breaker.failures:
-            handles, reason = self._ask("poll_handles", lambda: set(executor.poll_handles()))
-            self._fail_if(reason)
-        ready, closed = self._mail.wait(handles or (), self._next_turn() - self._clock())
+        ready, closed = self._mail.wait(self._handles, self._next_turn() - self._clock())
         if closed:
-            self._fail_if(f"poll_handles() names {closed[0]}, which is no open descriptor")
+            self._fail(f"poll_handles() names {closed[0]}, which is no open descriptor")
         return ready
 
     def _next_turn(self) -> float:
@@ -293,27 +331,41 @@ class Lane:
         if self._made is None:
             self._made, reason = self._ask("constructor", self._create, self.request_heartbeat)
         if self._made is not None:
-            _, reason = self._ask("start", self._made.start)
+            _, reason = self._call(self._made, "start")
         if reason:
-            self._fail_if(reason)
+            self._fail(reason)
             return
         self._recovered()
         self._executor = self._made
         self._next_heartbeat = self._clock()
 
-    def _obey(self, executor: BaseExecutor) -> None:
-        """Revoke and answer, also while the breaker is open."""
+    def _obey(self, executor: BaseExecutor) -> str | None:
+        """Revoke and answer, also while the breaker is open; return what went wrong, if it matters."""
+        trouble = None
         while command := self._mail.next_command():
+            reason = None
             if isinstance(command, TaskInstanceRef):
-                self._ask("revoke_task", executor.revoke_task, command)
-                self._discard_ticket(command.key)
+                reason = self._revoke(executor, command)
+            elif isinstance(command, TaskInstanceKey):
+                _, reason = self._call(executor, "reported", command)
             elif self._mail.is_open(command, self._clock()):
-                self._answer(executor, command)
+                reason = self._answer(executor, command)
+            trouble = trouble or reason
+        return trouble
 
-    def _answer(self, executor: BaseExecutor, question: Question) -> None:
-        value, reason = self._ask(question.method, lambda: getattr(executor, question.method)(*question.args))
+    def _revoke(self, executor: BaseExecutor, ref: TaskInstanceRef) -> str | None:
+        _, reason = self._call(executor, "revoke_task", ref)
+        if reason:
+            # At least its slot is free again.
+            self._ask("revoke_task", BaseExecutor.revoke_task, executor, ref)
+        self._discard_ticket(ref.key)
+        return reason
+
+    def _answer(self, executor: BaseExecutor, question: Question) -> str | None:
+        value, reason = self._ask(question.method, containment.answer, executor, question.method, question.args)
         if not self._mail.answer(question, CallAnswer(question.token, value, reason), self._clock()):
             logger.warning("executor %s: a late answer to %s is dropped", self.name, question.method)
+        return reason if question.method in _MUST_WORK else None
 
     def _hand_over(self, executor: BaseExecutor) -> int:
         """Pass on what was dispatched, and return how many. Work that the executor refuses has failed, alone."""
@@ -330,7 +382,7 @@ class Lane:
         except OSError as error:
             self._mail.deliver([Failed(workload.key, f"its start ticket cannot be written: {error.strerror}")])
             return
-        _, reason = self._ask("queue_workload", executor.queue_workload, ticketed)
+        _, reason = self._call(executor, "queue_workload", ticketed)
         if reason:
             self._discard_ticket(workload.key)
             self._mail.deliver([Failed(workload.key, reason, refused=True)])
@@ -345,37 +397,32 @@ class Lane:
             return now >= self._breaker.retry_at
         return wanted or self._mail.heartbeat_wanted or now >= self._next_heartbeat
 
-    def _beat(self, executor: BaseExecutor) -> None:
+    def _beat(self, executor: BaseExecutor) -> str | None:
         self._mail.heartbeat_wanted = False
         began = self._clock()
-        _, reason = self._ask("heartbeat", executor.heartbeat)
-        now = self._clock()
-        executor.context.stats.timing(f"scheduler.executor_heartbeat_duration.{self.name}", now - began)
+        _, reason = self._call(executor, "heartbeat")
+        self._stats.timing(self._duration, self._clock() - began)
         if reason:
-            self._fail_if(reason)
-            return
+            return reason
         self._last_heartbeat = wall.now()
-        self._next_heartbeat = now + (min(DRAIN_SEC, self._heartbeat_sec) if self._ending else self._heartbeat_sec)
-        self._recovered()
+        return None
 
-    def _settle(self, executor: BaseExecutor, handed: int) -> None:
+    def _settle(self, executor: BaseExecutor, handed: int) -> str | None:
         """Collect events and figures, also after a heartbeat that raised: what it saw before is worth as much."""
-        found, reason = self._ask("get_event_buffer", lambda: list(executor.get_event_buffer()))
-        figures = None
-        if not reason:
-            self._deliver_events(found)
-            figures, reason = self._ask("slots_available", _figures, executor)
+        found, reason = self._ask("get_event_buffer", containment.events, executor)
+        events, rubbish = found or ((), ())
+        if rubbish:
+            kinds = ", ".join(sorted(set(rubbish)))
+            reason = f"{len(rubbish)} entries of its event buffer are no events: {containment.clean(kinds, 200)}"
+            logger.error("executor %s: %s", self.name, reason)
+        self._deliver_events(events)
+        figures, other = self._ask("slots_available", containment.figures, executor)
         self._mail.publish(figures, handed)
-        if found and figures and figures.queued:
+        if events and figures and figures.queued:
             self.request_heartbeat()  # what ended has made room only now that its event is taken
-        self._fail_if(reason)
+        return reason or other
 
-    def _deliver_events(self, found: list[Any]) -> None:
-        events = [thing for thing in found if _is_event(thing)]
-        if len(events) < len(found):
-            kinds = ", ".join(sorted({type(thing).__name__ for thing in found if not _is_event(thing)}))
-            lost = len(found) - len(events)
-            logger.error("executor %s: %d entries of its event buffer are no events: %s", self.name, lost, kinds)
+    def _deliver_events(self, events: Sequence[ExecutorEvent]) -> None:
         for event in events:
             if isinstance(event, FINAL_EVENTS):
                 self._discard_ticket(event.key)
@@ -391,16 +438,19 @@ class Lane:
         try:
             return function(*args), None
         except BaseException as error:
-            reason = _told(what, error)
+            reason = containment.told(what, error)
             if reason != self._breaker.reason:
-                logger.exception("executor %s: %s", self.name, reason)
+                cause = containment.traceback_of(error)
+                logger.error("executor %s: %s", self.name, reason, exc_info=cause)  # noqa: TRY400  not all of it
             return None, reason
         finally:
             self._busy = None
 
-    def _fail_if(self, reason: str | None) -> None:
-        if reason:
-            self._breaker.fail(reason, self._clock())
+    def _call(self, executor: BaseExecutor, method: str, *args: Any) -> tuple[Any, str | None]:
+        return self._ask(method, lambda: getattr(executor, method)(*args))
+
+    def _fail(self, reason: str) -> None:
+        self._breaker.fail(reason, self._clock())
 
     def _recovered(self) -> None:
         if self._breaker.failures:
@@ -411,34 +461,17 @@ class Lane:
         executor = self._executor
         if how != "end" or executor is None or self._clock() >= deadline:
             return True
-        return not executor.queued_tasks and not executor.running
+        return self._is_drained(executor)
+
+    def _is_drained(self, executor: BaseExecutor) -> bool:
+        drained, _ = self._ask("queued_tasks", lambda: not executor.queued_tasks and not executor.running)
+        return bool(drained)
 
     def _say_goodbye(self, how: str) -> None:
         """Let the executor close, and take its last events."""
         executor = self._executor or self._made
         if executor is None or how == "detach":
             return
-        drained = executor is self._executor and not executor.queued_tasks and not executor.running
-        if how == "end" and drained:
-            self._ask("end", executor.end)
-        else:
-            self._ask("terminate", executor.terminate)
+        drained = executor is self._executor and self._is_drained(executor)
+        self._call(executor, "end" if how == "end" and drained else "terminate")
         self._settle(executor, 0)
-
-
-def _figures(executor: BaseExecutor) -> Figures:
-    open_slots, queued, running = executor.slots_available, len(executor.queued_tasks), len(executor.running)
-    return Figures(executor.parallelism, open_slots, queued, running)
-
-
-def _is_event(thing: Any) -> bool:
-    return isinstance(thing, _EVENTS) and isinstance(getattr(thing, "key", None), TaskInstanceKey)
-
-
-def _told(what: str, error: BaseException) -> str:
-    """One line; an exception whose text cannot be had still has a type."""
-    try:
-        text = " ".join(str(error).split())[:300]
-    except Exception:
-        text = "(its text cannot be had)"
-    return f"{what} raised {type(error).__name__}: {text}".removesuffix(": ")

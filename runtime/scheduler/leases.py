@@ -21,7 +21,7 @@ from runtime.db.engine import database_clock
 from runtime.db.schema import dag_run, scheduler
 from runtime.scheduler.processes import boot_id, start_time
 
-_HOLD = select(scheduler.c.ended_at).where(scheduler.c.id == bindparam("b_id")).with_for_update()
+_HOLD = select(scheduler.c.ended_at).where(scheduler.c.id == bindparam("b_id")).with_for_update(key_share=True)
 
 
 class LeaseLostError(Exception):
@@ -63,16 +63,16 @@ def hold(connection: Connection, me: Identity) -> None:
         raise LeaseLostError(f"scheduler {me.id} was declared dead by another one")
 
 
-def renew(connection: Connection, me: Identity, lease_seconds: float) -> None:
+def renew(connection: Connection, me: Identity, lease_seconds: float, metrics: str | None = None) -> None:
     """Stay alive for another ``lease_seconds``; called by the loop only, so that a stuck loop lets go of its runs.
 
-    One that is late but was not buried may go on: nobody has taken anything from it.
+    One that is late but was not buried may go on: nobody has taken anything from it. ``metrics``: its figures as JSON.
     """
     at = database_clock(connection)
     connection.execute(
         update(scheduler)
         .where(scheduler.c.id == me.id, scheduler.c.ended_at.is_(None))
-        .values(heartbeat_at=at, lease_expires_at=at + round(lease_seconds * SECOND))
+        .values(heartbeat_at=at, lease_expires_at=at + round(lease_seconds * SECOND), metrics=metrics)
     )
 
 
@@ -95,7 +95,7 @@ def bury_dead(connection: Connection, me: Identity) -> list[str]:
         select(scheduler)
         .where(scheduler.c.ended_at.is_(None), scheduler.c.id != me.id)
         .order_by(scheduler.c.id)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     dead = [row.id for row in connection.execute(query) if _is_dead(row, me, at)]
     for identifier in dead:

@@ -19,7 +19,7 @@ NOT_NOW: LimitKey = ("not now", "")
 """Held by a step that looks at one run only."""
 
 
-_POOLS = select(pool.c.name, pool.c.slots).order_by(pool.c.name).with_for_update()
+_POOLS = select(pool.c.name, pool.c.slots).order_by(pool.c.name).with_for_update(key_share=True)
 _USED = (
     select(task_instance.c.pool, func.sum(task_instance.c.pool_slots))
     .where(task_instance_is_active)

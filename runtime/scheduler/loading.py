@@ -95,7 +95,7 @@ def claimable_runs(
     :param besides: runs to be left alone.
     :param only: look at this run alone.
     """
-    query = _CLAIMABLE.limit(limit).with_for_update(of=dag_run, skip_locked=True)
+    query = _CLAIMABLE.limit(limit).with_for_update(of=dag_run, skip_locked=True, key_share=True)
     if besides:
         query = query.where(dag_run.c.id.not_in(besides))
     if only is not None:
@@ -224,7 +224,8 @@ def _create(connection: Connection, model: RunModel, nodes: Iterable[Any]) -> No
 def _active_runs(connection: Connection, dag_ids: Iterable[str]) -> dict[str, int]:
     """Running runs of each DAG; the DAG's row is locked, so that two schedulers cannot both count the last place."""
     names = sorted(dag_ids)
-    connection.execute(select(dag.c.dag_id).where(dag.c.dag_id.in_(names)).order_by(dag.c.dag_id).with_for_update())
+    lock = select(dag.c.dag_id).where(dag.c.dag_id.in_(names)).order_by(dag.c.dag_id).with_for_update(key_share=True)
+    connection.execute(lock)
     query = (
         select(dag_run.c.dag_id, func.count())
         .where(run_is_open, dag_run.c.dag_id.in_(names), dag_run.c.state == RunState.RUNNING)

@@ -16,8 +16,10 @@ from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
 from runtime.core.states import IllegalTransitionError, TaskState
 from runtime.db.engine import Database, database_clock
+from runtime.db.postgres import ConflictError
 from runtime.db.schema import callback_request, dag_run, task_attempt
 from runtime.db.transitions import GuardRefusedError
+from runtime.metrics.collector import Collector
 from runtime.scheduler import leases
 from runtime.scheduler.creation import create_due_runs
 from runtime.scheduler.duties import Brought, LoopOptions, Schedule
@@ -38,10 +40,11 @@ from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.recovery import recover, stop_cleared, take_answer
 from runtime.scheduler.runs import RunModel
 from runtime.scheduler.silence import ApiWatch
-from runtime.scheduler.status import write_status
+from runtime.scheduler.status import gauge_lanes, write_status
 from runtime.scheduler.step import Step
 from runtime.scheduler.timeouts import check_heartbeats, check_queued, fire_timers
 from runtime.scheduler.waking import Bell
+from runtime.service.figures import count_batch, time_scheduled
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +56,8 @@ CHORES = 10.0
 """Seconds between two rounds of what nobody waits for: stuck attempts, stray rows, limits changed from outside."""
 SILENCE = 2.0
 """Seconds between two looks for attempts without a heartbeat, which are told at most so much later."""
-_RACES = (GuardRefusedError, IllegalTransitionError)
+BURIED = "scheduler.schedulers_buried"
+_RACES = (GuardRefusedError, IllegalTransitionError, ConflictError)
 _EXTERNAL_ID = (
     update(task_attempt).where(task_attempt.c.id == bindparam("b_id")).values(external_id=bindparam("v_external"))
 )
@@ -65,6 +69,7 @@ class Scheduler:
 
     :param lanes: by executor name, in the order of ``[core] executor``; started by the caller.
     :param bell: rung when an inbox has news; without it every step reads the inbox.
+    :param stats: its figures, written with each renewal of the lease.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class Scheduler:
         options: LoopOptions,
         *,
         bell: Bell | None = None,
+        stats: Collector | None = None,
         clock: Callable[[], int] = clock_now,
     ) -> None:
         self.database = database
@@ -85,6 +91,7 @@ class Scheduler:
         self.options = options
         self.dispatching = True
         """False: claim and start nothing new, only see to what runs."""
+        self.stats = stats or Collector()
         self._bell = bell
         self._clock = clock
         self._schedule = Schedule()
@@ -100,7 +107,8 @@ class Scheduler:
         """Register this scheduler; bury dead ones, so that their runs can be claimed."""
         with self.database.write() as connection:
             leases.register(connection, self.memory.identity, self.options.lease)
-            leases.bury_dead(connection, self.memory.identity)
+            dead = leases.bury_dead(connection, self.memory.identity)
+        self._count({BURIED: len(dead)})
 
     def finish(self) -> None:
         """Give the runs back."""
@@ -260,7 +268,7 @@ class Scheduler:
             check_heartbeats(step, self.policy, timeout, skew=self._skew, by_http=by_http)
 
     def _do_chores(self, step: Step) -> None:
-        leases.bury_dead(step.connection, self.memory.identity)
+        step.counted[BURIED] += len(leases.bury_dead(step.connection, self.memory.identity))
         check_queued(step, self.policy, self.options.queued_timeout)
         drop_stray_inbox_rows(step.connection)
         release_forgotten(step.connection, self.memory.identity, {*self.memory.runs, *self.memory.quarantined})
@@ -310,9 +318,12 @@ class Scheduler:
 
     def _report_in(self, step: Step) -> None:
         options, me = self.options, self.memory.identity
-        if self._schedule.is_due("lease", step.at, min(options.job_heartbeat, options.lease / 3)):
-            leases.renew(step.connection, me, options.lease)
         statuses = [lane.status() for lane in self.lanes.values()]
+        if self._schedule.is_due("lease", step.at, min(options.job_heartbeat, options.lease / 3)):
+            self.stats.incr("scheduler_heartbeat")
+            self.stats.gauge("scheduler.dagruns.running", len(self.memory.runs))
+            gauge_lanes(self.stats, statuses)
+            leases.renew(step.connection, me, options.lease, self.stats.to_json())
         healths = {status.name: status.health for status in statuses}
         if self._schedule.is_due("status", step.at, options.job_heartbeat) or healths != self._shown:
             write_status(step.connection, me.id, statuses, default=next(iter(self.lanes)), at=step.at)
@@ -332,18 +343,28 @@ class Scheduler:
             by_executor[handed.executor].append(workload)
         for executor, workloads in by_executor.items():
             self.lanes[executor].dispatch(*workloads)
-        for attempt in step.revoked:
-            if attempt.row.executor in self.lanes:
-                memory.handed.pop(attempt.row.id, None)
-                if attempt.ti_state is TaskState.RESTARTING:
-                    memory.stopping.add(attempt.row.id)
-                self.lanes[attempt.row.executor].revoke(attempt.reference)
+        self._tell_ends(step)
         for executor, refs in offers.items():
             self._offer(executor, refs)
+        count_batch(self.stats, step.batch)
+        time_scheduled(self.stats, step.batch)
+        self._count(step.counted)
         if step.ended_runs:
             # A place under max_active_runs is free.
             self._look_soon()
         self._again = self._again or bool(memory.stale)
+
+    def _tell_ends(self, step: Step) -> None:
+        """Tell executors which of their attempts have reported, and which must be stopped."""
+        for handed in step.reported:
+            if handed.executor not in self.policy.piped and handed.executor in self.lanes:
+                self.lanes[handed.executor].reported(handed.key)
+        for attempt in step.revoked:
+            if attempt.row.executor in self.lanes:
+                self.memory.handed.pop(attempt.row.id, None)
+                if attempt.ti_state is TaskState.RESTARTING:
+                    self.memory.stopping.add(attempt.row.id)
+                self.lanes[attempt.row.executor].revoke(attempt.reference)
 
     def _offer(self, executor: str, refs: list[TaskInstanceRef]) -> None:
         token = (executor, refs)
@@ -403,12 +424,21 @@ class Scheduler:
 
     # -- executors -----------------------------------------------------------------------------------------------
 
+    def _count(self, counted: Mapping[str, int]) -> None:
+        for name, count in counted.items():
+            if count:
+                self.stats.incr(name, count)
+
     def _take(self, brought: Brought) -> Brought:
+        ended = {fact.key.attempt_id for fact in brought.final}
         for lane in self.lanes.values():
             for thing in lane.take():
                 if isinstance(thing, CallAnswer):
                     take_answer(self.memory, self.lanes, thing)
                 elif isinstance(thing, Succeeded | Failed | Lost):
+                    if thing.key.attempt_id in ended or thing.key.attempt_id not in self.memory.handed:
+                        self.stats.incr("scheduler.duplicate_events")
+                    ended.add(thing.key.attempt_id)
                     brought.final.append(thing)
                 elif isinstance(thing, Accepted):
                     brought.accepted.append(thing)

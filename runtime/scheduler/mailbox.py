@@ -7,6 +7,7 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -60,13 +61,13 @@ class Mailbox:
         # Reentrant: a signal handler may post while the main thread that it interrupted holds the lock.
         self._lock = threading.RLock()
         self._wake_scheduler = wake_scheduler
-        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wake_fd = _eventfd()
         self._signalled = self._closed = False
         self._figures = figures
         self._unseen = 0
         self._questions: set[Question] = set()
         self._outbox: list[Delivery] = []
-        self._commands: deque[TaskInstanceRef | Question] = deque()
+        self._commands: deque[TaskInstanceRef | TaskInstanceKey | Question] = deque()
         self.arrivals: dict[TaskInstanceKey, Workload] = {}
         self.heartbeat_wanted = False
 
@@ -78,7 +79,7 @@ class Mailbox:
             self.heartbeat_wanted |= heartbeat
             if not self._signalled and not self._closed:
                 self._signalled = True
-                os.eventfd_write(self._wake_fd, 1)
+                self._ring()
 
     def post_work(self, workloads: Iterable[Workload]) -> None:
         with self._lock:
@@ -95,6 +96,11 @@ class Mailbox:
             self._commands.append(ref)
             self.post()
             return unsent
+
+    def post_reported(self, keys: Iterable[TaskInstanceKey]) -> None:
+        with self._lock:
+            self._commands.extend(keys)
+            self.post()
 
     def post_question(self, question: Question) -> None:
         with self._lock:
@@ -134,14 +140,18 @@ class Mailbox:
         poll.register(self._wake_fd, select.POLLIN)
         for handle in handles:
             poll.register(handle, select.POLLIN)
+        wake_fd = self._wake_fd
         ready = dict(poll.poll(max(0.0, seconds) * 1000))
-        if ready.pop(self._wake_fd, 0):
+        if ready.pop(wake_fd, 0):
             with self._lock:
-                os.eventfd_read(self._wake_fd)
                 self._signalled = False
+                try:
+                    os.eventfd_read(self._wake_fd)
+                except OSError:
+                    self._wake_fd = _eventfd()
         return bool(ready), [handle for handle, flags in ready.items() if flags & select.POLLNVAL]
 
-    def next_command(self) -> TaskInstanceRef | Question | None:
+    def next_command(self) -> TaskInstanceRef | TaskInstanceKey | Question | None:
         with self._lock:
             return self._commands.popleft() if self._commands else None
 
@@ -179,6 +189,19 @@ class Mailbox:
             self._wake_scheduler()
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._closed = True
             os.close(self._wake_fd)
+
+    def _ring(self) -> None:
+        # An executor that closes descriptors which are not its own may have closed this one. Should its number belong
+        # to something else by now, nobody can tell; the lane then turns when its next heartbeat is due.
+        try:
+            os.eventfd_write(self._wake_fd, 1)
+        except OSError:
+            self._wake_fd = _eventfd()
+            os.eventfd_write(self._wake_fd, 1)
+
+
+def _eventfd() -> int:
+    return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)

@@ -16,7 +16,9 @@ from runtime.config import Settings
 from runtime.config.executors import load_registry
 from runtime.core.ids import uuid7
 from runtime.db.engine import Database, open_database
-from runtime.db.hints import HintSocket
+from runtime.db.hints import open_hints
+from runtime.logserver.child import LogServerChild
+from runtime.metrics.reporting import make_collector
 from runtime.scheduler.assembly import Assembly, assemble
 from runtime.scheduler.leases import LeaseLostError
 from runtime.scheduler.waking import Waker
@@ -54,24 +56,33 @@ class Stop:
         self._waker()
 
 
-def run_scheduler(settings: Settings) -> int:
+def run_scheduler(settings: Settings, *, serve_logs: bool = True) -> int:
     """Run until SIGTERM or SIGINT; 0, or 1 when another scheduler has declared this one dead.
+
+    :param serve_logs: have a log server beside it where an executor's class asks for one.
 
     Raises :class:`HybridError` or :class:`ExecutorConfigError` where it cannot begin.
     """
     registry = load_registry(settings)
     for warning in registry.warnings:
         log.warning("%s", warning)
-    database = open_database(settings)
-    waker = Waker(HintSocket(settings.home, uuid7()))
+    database = open_database(settings, "hybrid scheduler")
+    waker = Waker(open_hints(settings, database, uuid7()))
     stop = Stop(waker)
     stop.install()
     sys.setswitchinterval(SWITCH_INTERVAL)
-    assembly = assemble(settings, database, registry, waker, lambda: _tokens(settings))
+    stats, statsd = make_collector(settings.metrics)
+    assembly = assemble(settings, database, registry, waker, lambda: _tokens(settings), stats)
+    wanted = serve_logs and any(executor.cls.serve_logs for executor in registry)
+    log_server = LogServerChild(settings) if wanted else None
     try:
-        return _run(assembly, stop, settings.scheduler.shutdown_grace)
+        return _run(assembly, stop, settings.scheduler.shutdown_grace, log_server)
     finally:
         _close(assembly, database)
+        if log_server is not None:
+            log_server.close()
+        if statsd is not None:
+            statsd.close()
 
 
 def _tokens(settings: Settings) -> Tokens:
@@ -80,7 +91,7 @@ def _tokens(settings: Settings) -> Tokens:
     return load_tokens(settings)
 
 
-def _run(assembly: Assembly, stop: Stop, grace: float) -> int:
+def _run(assembly: Assembly, stop: Stop, grace: float, log_server: LogServerChild | None = None) -> int:
     scheduler = assembly.scheduler
     for lane in assembly.lanes.values():
         lane.start()
@@ -91,9 +102,12 @@ def _run(assembly: Assembly, stop: Stop, grace: float) -> int:
     try:
         hinted = True
         while not stop.count:
+            if log_server is not None:
+                log_server.tend()
             hinted = _turn(assembly, hinted)
         _shut_down(assembly, stop, grace)
     except LeaseLostError as error:
+        scheduler.stats.incr("scheduler.lease_lost")
         log.critical("%s; its runs belong to others now, so it stops at once", error)
         _kill_local(assembly)
         return 1
@@ -102,13 +116,16 @@ def _run(assembly: Assembly, stop: Stop, grace: float) -> int:
 
 def _turn(assembly: Assembly, hinted: bool) -> bool:
     """One step and the wait after it; return whether a hint came."""
+    scheduler = assembly.scheduler
+    began = time.monotonic()
     try:
-        assembly.scheduler.step(hinted=hinted)
-        pause = assembly.scheduler.pause
+        scheduler.step(hinted=hinted)
+        pause = scheduler.pause
         ended = time.monotonic()
     except OperationalError as error:
         log.warning("the metadata DB is not to be had, again in %g s: %s", DATABASE_PAUSE, str(error.orig).strip())
         return assembly.waker.wait(DATABASE_PAUSE)
+    scheduler.stats.timing("scheduler.scheduler_loop_duration", ended - began)
     hinted = assembly.waker.wait(pause)
     # A step costs the same for one report as for ten: those of the next moment join the ones that woke us.
     time.sleep(max(0.0, ended + GATHER - time.monotonic()))

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from executors.workload import TaskInstanceKey
 from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, TaskState
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.loading import GraphCache
@@ -47,6 +48,7 @@ class Handed:
     executor: str
     dag_run_id: int
     task_instance_id: str
+    key: TaskInstanceKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,20 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, delete, insert
 
+from executors.context import Stats
 from runtime.core.clock import SECOND
 from runtime.db.schema import executor_status
 from runtime.scheduler.lanes import LaneStatus
+
+
+def gauge_lanes(stats: Stats, statuses: Iterable[LaneStatus]) -> None:
+    """The figures that executors emit with their heartbeats, as they are now: the last heartbeat may be long ago."""
+    for status in statuses:
+        name = status.name.rpartition(".")[2]
+        stats.gauge(f"executor.open_slots.{name}", status.open_slots)
+        stats.gauge(f"executor.queued_slots.{name}", status.queued)
+        stats.gauge(f"executor.queued_tasks.{name}", status.queued)
+        stats.gauge(f"executor.running_tasks.{name}", status.running)
 
 
 def write_status(

@@ -44,6 +44,7 @@ _INBOX = (
     .order_by(run_inbox.c.id)
     .limit(INBOX_ROWS)
 )
+_CLEARED = select(run_inbox.c.id).where(run_inbox.c.dag_run_id == bindparam("b_id"), run_inbox.c.kind == "cleared")
 _END_RUN = (
     update(dag_run)
     .where(
@@ -79,11 +80,15 @@ class Step:
     """Runs whose lease this step takes: not ours where it is undone."""
     cleared: list[str] = field(default_factory=list)
     """Attempts of cleared task instances that an executor still holds."""
+    reported: list[Handed] = field(default_factory=list)
+    """Attempts whose own report this step applies, while their executor still holds them."""
     quieted: list[str] = field(default_factory=list)
     """Lost attempts whose consequences this step has written."""
     released: Counter[tuple[str, str]] = field(default_factory=Counter)
     returned: Counter[str] = field(default_factory=Counter)
     """Pool slots that this step gives back and that the DB, until the step is written, still counts as used."""
+    counted: Counter[str] = field(default_factory=Counter)
+    """For the figures, after the commit."""
 
     def __post_init__(self) -> None:
         self.batch = Batch(self.at, f"scheduler {self.memory.identity.id}")
@@ -112,6 +117,8 @@ class Step:
             run = self.memory.runs.get(row.dag_run_id)
             if row.kind == "ended":
                 self.memory.stopping.discard(row.attempt_id)
+                if handed := self.memory.handed.get(row.attempt_id):
+                    self.reported.append(handed)
             if row.kind == "cleared" and row.attempt_id in self.memory.handed:
                 self.cleared.append(row.attempt_id)
             if run is None or run.id in self.memory.stale:
@@ -217,6 +224,10 @@ class Step:
         values = {"v_state": outcome, "v_at": self.at, "v_reason": reason}
         if self.connection.execute(_END_RUN, parameters | values).rowcount != 1:
             raise GuardRefusedError(f"run {run.run_id} is no longer this scheduler's to end")
+        # Whoever clears tasks holds the run: it was done before this UPDATE, so its report is there, or comes after us.
+        cleared = self.connection.execute(_CLEARED, {"b_id": run.id}).scalars()
+        if not set(cleared) <= set(self.applied):
+            raise GuardRefusedError(f"tasks of run {run.run_id} were cleared when it was about to end")
         record_run_event(
             self.connection,
             at=self.at,
@@ -256,8 +267,8 @@ class Step:
         instance.attempt_id = attempt.id
         instance.try_number, instance.dispatch_number = attempt.try_number, attempt.dispatch_number
         self.memory.held.pop(instance.id, None)
-        handed = Handed(instance.executor, instance.run.id, instance.id)
-        self.launches.append((handed, make_workload(instance, attempt.id)))
+        workload = make_workload(instance, attempt.id)
+        self.launches.append((Handed(instance.executor, instance.run.id, instance.id, workload.key), workload))
 
 
 def make_workload(instance: Instance, attempt_id: str) -> Workload:

@@ -56,6 +56,7 @@ def check_heartbeats(step: Step, policy: LossPolicy, timeout: float, *, skew: in
         else:
             lose(step, policy, instance, attempt, reason)
         step.revoked.append(attempt)
+        step.counted["task_instances_without_heartbeats_killed"] += 1
 
 
 def check_queued(step: Step, policy: LossPolicy, timeout: float) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 
-from runtime.db.hints import HintSocket
+from runtime.db.hints import Hints
 
 
 class Bell:
@@ -30,7 +30,7 @@ class Bell:
 class Waker:
     """Lets any thread, and a signal handler, end the scheduler's wait."""
 
-    def __init__(self, hints: HintSocket | None = None) -> None:
+    def __init__(self, hints: Hints | None = None) -> None:
         self._hints = hints
         self._descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -39,12 +39,16 @@ class Waker:
 
     def wait(self, seconds: float) -> bool:
         """Wait at most ``seconds``; return whether a hint came."""
-        handles = [self._descriptor] if self._hints is None else [self._descriptor, self._hints.fileno()]
-        ready = select.select(handles, [], [], max(0.0, seconds))[0]
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        heard = -1 if self._hints is None else self._hints.fileno()
+        if heard >= 0:
+            poll.register(heard, select.POLLIN)
+        ready = dict(poll.poll(max(0.0, seconds) * 1000))
         if self._descriptor in ready:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._descriptor)
-        return self._hints is not None and len(ready) > 0 and self._hints.fileno() in ready and self._hints.drain()
+        return self._hints is not None and heard in ready and self._hints.drain()
 
     def close(self) -> None:
         os.close(self._descriptor)

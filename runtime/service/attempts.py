@@ -25,6 +25,7 @@ _QUERY = (
         task_attempt.c.dispatch_number,
         task_attempt.c.executor,
         task_attempt.c.external_id,
+        task_attempt.c.queued_at,
         task_attempt.c.hostname,
         task_attempt.c.pid,
         task_attempt.c.pid_started,
@@ -90,8 +91,15 @@ class Attempt:
 
 
 def load_attempts(connection: Connection, ids: Sequence[str]) -> dict[str, Attempt]:
-    """Read and, where the DB can, lock the attempts. Unknown ids are left out."""
-    query = _QUERY.where(task_attempt.c.id.in_(ids)).with_for_update(of=[task_attempt, task_instance])
+    """Read and, where the DB can, lock the attempts. Unknown ids are left out.
+
+    In the order of their task instances, as everybody does: two who lock the same ones must not wait for each other.
+    """
+    query = (
+        _QUERY.where(task_attempt.c.id.in_(ids))
+        .order_by(task_instance.c.id, task_attempt.c.id)
+        .with_for_update(of=[task_attempt, task_instance], key_share=True)
+    )
     return {
         row.id: Attempt(cast("Row[Any]", row), AttemptState(row.state), TaskState(row.ti_state), row.start_nonce)
         for row in connection.execute(query)

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, update
 from sqlalchemy.exc import OperationalError
 
+from executors.context import NoStats, Stats
 from runtime.core.messages import (
     Done,
     Finish,
@@ -29,6 +30,7 @@ from runtime.db.schema import task_attempt
 from runtime.db.transitions import Batch
 from runtime.service import xcoms
 from runtime.service.attempts import Attempt, judge_finish, judge_running, judge_start, load_attempts
+from runtime.service.figures import count_batch, is_fenced_off, time_queued
 
 log = logging.getLogger(__name__)
 _HEARTBEAT = (
@@ -42,6 +44,7 @@ class TaskService:
     """Answers workers. Thread-safe as far as the database is.
 
     :param on_report: called after a commit that gave a run's owner something to apply; must not block.
+    :param stats: told what was committed; by default nobody.
     :param clock: microseconds; by default the database's, for schedulers of several hosts judge what is written here.
     """
 
@@ -50,10 +53,12 @@ class TaskService:
         database: Database,
         *,
         on_report: Callable[[], None] = lambda: None,
+        stats: Stats | None = None,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._database = database
         self._on_report = on_report
+        self._stats = stats or NoStats()
         self._clock = clock
 
     def __call__(self, requests: Sequence[bytes]) -> list[bytes]:
@@ -72,14 +77,20 @@ class TaskService:
             return [encode(_failed(error))] if len(decoded) == 1 else [self([data])[0] for data in requests]
 
     def _answer(self, decoded: Sequence[Request | None]) -> list[bytes]:
-        with self._database.write() as connection:
-            at = database_clock(connection) if self._clock is None else self._clock()
-            transaction = _Transaction(connection, at, decoded)
-            replies = [transaction.answer(request) for request in decoded]
-            transaction.commit()
+        transaction, replies = self._database.transact(lambda connection: self._judge(connection, decoded))
         if transaction.batch.inbox:
             self._on_report()
+        transaction.count(self._stats, replies)
         return [encode(reply) for reply in replies]
+
+    def _judge(
+        self, connection: Connection, decoded: Sequence[Request | None]
+    ) -> tuple[_Transaction, list[Reply]]:
+        at = database_clock(connection) if self._clock is None else self._clock()
+        transaction = _Transaction(connection, at, decoded)
+        replies = [transaction.answer(request) for request in decoded]
+        transaction.write()
+        return transaction, replies
 
 
 class _Transaction:
@@ -104,7 +115,7 @@ class _Transaction:
             return _refusal(request, allowed)
         return self._while_running(attempt, request)
 
-    def commit(self) -> None:
+    def write(self) -> None:
         """Write what the answers promised."""
         xcoms.clear(self._connection, self._started)
         xcoms.write(self._connection, self._values, self.batch.at)
@@ -112,6 +123,13 @@ class _Transaction:
             beats = [{"b_id": identifier, "v_at": self.batch.at} for identifier in self._beating]
             self._connection.execute(_HEARTBEAT, beats)
         self.batch.write(self._connection)
+
+    def count(self, stats: Stats, replies: Sequence[Reply]) -> None:
+        """Add what was committed to the figures."""
+        count_batch(stats, self.batch)
+        time_queued(stats, self.batch.at, self._started)
+        if fenced_off := sum(map(is_fenced_off, replies)):
+            stats.incr("attempts.fenced_off", fenced_off)
 
     def _start(self, attempt: Attempt | None, request: Start) -> Reply:
         was_queued = attempt is not None and attempt.state is AttemptState.QUEUED

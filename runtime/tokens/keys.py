@@ -1,4 +1,4 @@
-"""The signing key: configured, or made once and kept in the home folder. Scheduler and API server have it, no worker."""
+"""The signing key: configured, or made once and kept in the home folder; for scheduler and API server, no worker."""
 
 from __future__ import annotations
 

@@ -227,7 +227,7 @@ class InlineAttempt(Interrupts):
 
     def _lost(self, reason: str, urgent: bool) -> None:
         if not self._running:
-            self.session.close(End(False, reason))
+            self.session.close(End(False, reason if self.session.run else f"not started: {reason}"))
         elif urgent:
             self._leave(reason)
         else:

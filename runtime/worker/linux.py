@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _PROCESSORS = os.cpu_count() or 1
@@ -35,6 +36,27 @@ def die_with_parent(parent: int) -> None:
 def adopt_orphans() -> None:
     """Descendants whose parent dies become children of this process, daemons that called ``setsid`` included."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_dumpable(yes: bool) -> None:
+    """Whether other processes of this user may read this one's memory and ``/proc/PID/environ``."""
+    _prctl(_PR_SET_DUMPABLE, int(yes))
+
+
+def wipe_environment(name: str) -> None:
+    """Overwrite a variable's value where the kernel reads ``/proc/PID/environ``: in what ``execve`` left on the stack.
+
+    To be called when the variable is no longer in ``os.environ``.
+    """
+    stat = Path("/proc/self/stat").read_bytes()
+    start, end = (int(field) for field in stat[stat.rindex(b")") + 2 :].split()[47:49])
+    area = ctypes.string_at(start, end - start) if start else b""
+    mark = b"\0" + name.encode() + b"="
+    found = (b"\0" + area).find(mark)
+    if found >= 0:
+        value = found + len(mark) - 1
+        length = area.find(b"\0", value) - value
+        ctypes.memset(start + value, 0, length)
 
 
 def started_ticks(pid: int) -> int:

@@ -9,7 +9,21 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from executors.local.channel import Channel, Kind
-from runtime.core.messages import Reply, Request, decode_reply, encode
+from runtime.core.messages import (
+    Done,
+    Finish,
+    Finished,
+    Heartbeat,
+    HeartbeatReply,
+    Reply,
+    Request,
+    Start,
+    Started,
+    XComPull,
+    XComValues,
+    decode_reply,
+    encode,
+)
 
 Answer: TypeAlias = Callable[[Reply | None], None]
 """Takes the reply; ``None`` where the service failed to answer, which is never a "no"."""
@@ -47,6 +61,17 @@ class PipeReporter:
         if not self._waiting:
             raise ConnectionError("a REPLY to no CALL")
         self._waiting.popleft()(body)
+
+
+def refusal(request: Request, reason: str) -> Reply:
+    """The "no" of the type that answers ``request``."""
+    if isinstance(request, Start):
+        return Started(False, reason)
+    if isinstance(request, Heartbeat):
+        return HeartbeatReply(False, reason)
+    if isinstance(request, Finish):
+        return Finished(False, reason=reason)
+    return XComValues(reason=reason) if isinstance(request, XComPull) else Done(False, reason)
 
 
 def _decode(body: bytes) -> Reply | None:

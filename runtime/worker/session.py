@@ -14,8 +14,8 @@ from runtime.worker.protocol import Result
 from runtime.worker.reporter import Reporter
 from runtime.worker.settings import FENCE_MARGIN, WorkerSettings
 
-_REPEAT_FINISH = 1.0
-"""Seconds after which a report that got no answer is sent again."""
+_REPEAT = 1.0
+"""Seconds after which a start or a report that got no answer is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Session:
     :param on_started: called once when the start is granted (``run``) or refused (``refusal``).
     :param on_lost: called once with the reason and whether every second counts: the attempt must stop. Where every
         second counts nobody waits for its report any more; ``lost`` says so.
+
+    ``accepted`` is the outcome that the task service has taken.
     """
 
     def __init__(
@@ -55,13 +57,17 @@ class Session:
         self.run: RunContext | None = None
         self.refusal: str | None = None
         self.lost: str | None = None
+        self.accepted: str | None = None
         self.end: End | None = None
         self._reporter = reporter
         self._host = host
         self._period = settings.heartbeat_sec
         self._patience = max(1.0, settings.heartbeat_timeout - FENCE_MARGIN)
+        self._start_patience = settings.start_patience
         self._on_started = on_started
         self._on_lost = on_lost
+        self._start: Start | None = None
+        self._start_until = NEVER
         self._report: Finish | None = None
         self._beat_at = self._fence_at = self._repeat_at = NEVER
 
@@ -78,10 +84,18 @@ class Session:
     def start(self, pid: int, pid_started: int, file_hash: str) -> None:
         """Ask whether ``pid`` may run the attempt. Raises ``ConnectionError``."""
         now = boottime()
-        self._fence_at = now + self._patience
+        self._fence_at = now + self._start_patience + self._patience
+        self._start_until = now + self._start_patience
         host = self._host
-        request = Start(self.attempt_id, self.nonce, host.hostname, pid, pid_started, host.boot_id, file_hash)
-        self._reporter.send(request, lambda reply: self._started(reply, now))
+        self._start = Start(self.attempt_id, self.nonce, host.hostname, pid, pid_started, host.boot_id, file_hash)
+        self._ask_start(now)
+
+    def withdraw(self, reason: str) -> None:
+        """Ask for the start no more. An answer that is under way still counts: it may be a yes."""
+        if not self.answered:
+            self._start_until = 0.0
+            if self._repeat_at != NEVER:
+                self._lose(reason, urgent=True)
 
     def finish(self, result: Result) -> None:
         """Report the end; ``end`` is set when the answer is there. Raises ``ConnectionError``."""
@@ -94,13 +108,17 @@ class Session:
             result.retry_delay,
             result.return_value,
         )
+        self._fence_at = NEVER  # nothing runs that would have to be killed
         self._reporter.send(self._report, self._finished)
 
     def tick(self, now: float) -> None:
-        """Send a heartbeat or give up, if it is time. Raises ``ConnectionError``."""
-        if now >= self._repeat_at and self._report is not None:
+        """Send a heartbeat, repeat what got no answer, or give up, if it is time. Raises ``ConnectionError``."""
+        if now >= self._repeat_at:
             self._repeat_at = NEVER
-            self._reporter.send(self._report, self._finished)
+            if self._report is None:
+                self._ask_start(now)
+            else:
+                self._reporter.send(self._report, self._finished)
         if now >= self._fence_at:
             self._lose(f"no heartbeat was acknowledged for {self._patience:g} s", urgent=True)
         elif now >= self._beat_at:
@@ -112,16 +130,31 @@ class Session:
         self.end = end
         self._beat_at = self._fence_at = self._repeat_at = NEVER
 
+    def _ask_start(self, now: float) -> None:
+        assert self._start is not None
+        self._reporter.send(self._start, lambda reply: self._started(reply, now))
+
     def _started(self, reply: Reply | None, asked_at: float) -> None:
         if self.lost is not None:
+            return
+        if reply is None:
+            self._start_again()
             return
         if isinstance(reply, Started) and reply.granted and reply.context is not None:
             self.run = reply.context
             self._acknowledged(asked_at)
         else:
             self._fence_at = NEVER
-            self.refusal = getattr(reply, "reason", "") or "the task service gave no answer"
+            self.refusal = getattr(reply, "reason", "") or "the task service gave no reason"
         self._on_started()
+
+    def _start_again(self) -> None:
+        now = boottime()
+        if now < self._start_until:
+            self._repeat_at = now + _REPEAT
+        else:
+            waited = f" for {self._start_patience:g} s" if self._start_patience else ""
+            self._lose(f"the task service gave no answer{waited}", urgent=True)
 
     def _beaten(self, reply: Reply | None, asked_at: float) -> None:
         if self.end is not None or self.lost is not None:
@@ -139,15 +172,18 @@ class Session:
     def _acknowledged(self, asked_at: float) -> None:
         # From the moment of asking: the service may have written it down at once and its answer have taken long.
         self._beat_at = asked_at + self._period
-        self._fence_at = asked_at + self._patience
+        if self._report is None:
+            self._fence_at = asked_at + self._patience
 
     def _finished(self, reply: Reply | None) -> None:
         if self.end is not None or self.lost is not None:
             return
         if isinstance(reply, Finished):
+            assert self._report is not None
+            self.accepted = self._report.outcome if reply.accepted else None
             self.close(End(reply.accepted, "" if reply.accepted else f"the report was refused: {reply.reason}"))
         else:
-            self._repeat_at = boottime() + _REPEAT_FINISH
+            self._repeat_at = boottime() + _REPEAT
 
     def _lose(self, reason: str, *, urgent: bool) -> None:
         self._beat_at = self._fence_at = self._repeat_at = NEVER

@@ -25,6 +25,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     """When the service gives an attempt up; its supervisor has killed it ``FENCE_MARGIN`` seconds earlier."""
     killed_task_cleanup_time: float = 60.0
     """Between SIGTERM and SIGKILL, for ``on_kill`` and ``finally``."""
+    start_patience: float = 0.0
+    """For how long a start that got no answer is asked for again; 0: not at all, its executor launches it anew."""
     import_timeout: float = 30.0
     task_isolation: Isolation = "fork"
     """``fork``: a process per attempt. ``spawn``: a fresh interpreter per attempt. ``reuse``: attempts run in the

@@ -7,12 +7,14 @@ of ``CLOCK_BOOTTIME``.
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
 from executors.local.channel import Kind
 from runtime.authoring.loader import LoadedFile
+from runtime.core.messages import RunContext
 from runtime.log.attempt_logs import append_line
 from runtime.worker import protocol
 from runtime.worker.attempt import log_path
@@ -34,14 +36,17 @@ _RETRY_DELAY = 300.0
 
 
 class Supervisor:
-    """One attempt in ``child``. Its methods raise ``ConnectionError`` when the executor is gone."""
+    """One attempt in ``child``. Its methods raise ``ConnectionError`` when the executor is gone.
+
+    :param find_loaded: the file that holds the task, if ``child`` has inherited it.
+    """
 
     def __init__(
         self,
         attempt_id: str,
         settings: WorkerSettings,
         file_hash: str,
-        loaded: LoadedFile | None,
+        find_loaded: Callable[[RunContext], LoadedFile | None],
         child: Child,
         loop: Loop,
         host: Host,
@@ -50,7 +55,8 @@ class Supervisor:
         self.session = Session(attempt_id, settings, host, reporter, self._started, self._lost)
         self._settings = settings
         self._file_hash = file_hash
-        self._loaded = loaded
+        self._find_loaded = find_loaded
+        self._loaded: LoadedFile | None = None
         self._child = child
         self._loop = loop
         self._reporter = reporter
@@ -80,6 +86,7 @@ class Supervisor:
 
     def stop(self, reason: str, grace: float | None = None) -> None:
         """SIGTERM now, SIGKILL to all of its group after ``grace`` seconds. May be repeated with a shorter grace."""
+        self.session.withdraw(reason)
         if self._exit_code is not None:
             return
         if self._stopping is None:
@@ -187,6 +194,7 @@ class Supervisor:
         if run is None:
             self.kill()
         elif self._exit_code is None and self._stopping is None:
+            self._loaded = self._find_loaded(run)
             go = protocol.Go(self.session.attempt_id, run, self._loaded is not None)
             with suppress(ConnectionError):
                 self._child.channel.send(Kind.REPLY, protocol.encode(go))

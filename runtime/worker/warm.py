@@ -158,7 +158,9 @@ class Worker:
             child, loaded = spawn_child(Process(settings, self._log, {}), attempt_id), None
         else:
             child = self._take_spare() or self._fork()
-        return Supervisor(attempt_id, settings, file_hash, loaded, child, self._loop, self._host, self._reporter)
+        return Supervisor(
+            attempt_id, settings, file_hash, lambda _: loaded, child, self._loop, self._host, self._reporter
+        )
 
     # -- the process of the next attempt -------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import psycopg
+from psycopg.rows import dict_row
 
 ROOT = Path(__file__).resolve().parents[2]
 HYBRID = (sys.executable, "-m", "runtime.cli.main")
@@ -38,8 +40,10 @@ DEFAULTS: dict[str, dict[str, str]] = {
     "local_executor:heavy": {"parallelism": "2"},
     "scheduler": {"shutdown_grace": "2", "job_heartbeat_sec": "0.3", "task_heartbeat_sec": "0.5"},
     "dag_processor": {"refresh_interval": "0.1"},
+    "api": {"port": "0"},
+    "logging": {"worker_log_server_port": "0"},
 }
-"""Short patience, so that a test ends soon; everything else is as shipped."""
+"""Short patience, so that a test ends soon, and any free port, for tests run in parallel; all else is as shipped."""
 T = TypeVar("T")
 
 
@@ -106,10 +110,14 @@ class Daemon:
 
 
 class Deployment:
-    """One home. Its methods fail the test where a wait takes longer than a deadline."""
+    """One home. Its methods fail the test where a wait takes longer than a deadline.
 
-    def __init__(self, home: Path) -> None:
+    :param url: of its metadata DB on PostgreSQL; by default it is SQLite, in the home.
+    """
+
+    def __init__(self, home: Path, url: str | None = None) -> None:
         self.home = home
+        self.url = url
         self.dags = home / "dags"
         self.database = home / "hybrid.db"
         self.daemons: list[Daemon] = []
@@ -125,6 +133,8 @@ class Deployment:
         """Write ``hybrid.cfg``: ``DEFAULTS``, overlaid with ``options``."""
         parser = configparser.ConfigParser(interpolation=None)
         parser.read_dict(DEFAULTS)
+        if self.url is not None:
+            parser.read_dict({"database": {"sql_alchemy_conn": self.url}})
         parser.read_dict(options)
         with (self.home / "hybrid.cfg").open("w") as file:
             parser.write(file)
@@ -265,7 +275,9 @@ class Deployment:
     # -- what is true now ------------------------------------------------------------------------------------------
 
     def query(self, sql: str, *values: Any) -> list[dict[str, Any]]:
-        """Rows of the metadata DB; none where there is no such table yet."""
+        """Rows of the metadata DB; none where there is no such table yet. ``?`` stands for a value."""
+        if self.url is not None:
+            return _query_postgresql(self.url, sql.replace("?", "%s"), values)
         with closing(sqlite3.connect(self.database, timeout=30)) as connection:
             connection.row_factory = sqlite3.Row
             try:
@@ -338,6 +350,15 @@ class Deployment:
             key,
         )
         return json.loads(rows[0]["value"])
+
+
+def _query_postgresql(url: str, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+    with psycopg.connect(url.replace("postgresql+psycopg", "postgresql"), row_factory=dict_row) as connection:
+        try:
+            cursor = connection.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
+        except psycopg.errors.UndefinedTable:
+            return []
 
 
 def _alive(process: psutil.Process) -> bool:

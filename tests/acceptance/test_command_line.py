@@ -25,7 +25,7 @@ RUN_KEYS = ["dag_id", "run_id", "state", "logical_date", "start_date", "end_date
 STATE_KEYS = [
     *("task_id", "map_index", "try_number", "state", "executor", "executor_reason", "queue", "pool"),
     *("priority_weight", "scheduled_at", "queued_at", "start_date", "end_date", "duration", "hostname", "pid"),
-    *("external_executor_id", "infra_losses"),
+    *("external_executor_id", "infra_losses", "suspicion"),
 ]
 
 
@@ -100,7 +100,9 @@ def test_executors_list_has_live_figures_only_while_a_scheduler_lives(deployment
     def listed():
         return {record["name"]: record for record in deployment.json("executors", "list")}
 
-    keys = ["name", "class", "is_default", "parallelism", "open_slots", "queued", "running", "health"]
+    keys = ["name", "class", "is_default", "parallelism", "open_slots", "queued", "running", "health", "reason"]
+    keys += ["is_local", "serve_logs", "is_production", "is_single_threaded", "change_sensor_mode_to_reschedule"]
+    keys += ["supports_pickling", "supports_sentry"]
     before = listed()
     assert [list(record) for record in before.values()] == [keys, keys]
     assert [record["open_slots"] for record in before.values()] == [None, None]
@@ -125,6 +127,14 @@ def test_executors_list_has_live_figures_only_while_a_scheduler_lives(deployment
         "queued": 0,
         "running": 2,
         "health": "healthy",
+        "reason": None,
+        "is_local": True,
+        "serve_logs": True,
+        "is_production": True,
+        "is_single_threaded": False,
+        "change_sensor_mode_to_reschedule": False,
+        "supports_pickling": False,
+        "supports_sentry": False,
     }
     assert listed()["LocalExecutor"]["open_slots"] == 4
     gate.touch()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
@@ -27,18 +25,9 @@ from runtime.scheduler.routing import Router
 from runtime.scheduler.runs import Instance, RunModel
 from runtime.service.tasks import TaskService
 
-KINDS = ("sqlite",)
-"""Databases that the tests of this folder run on."""
 START = micros(moment(0).replace(year=2026, month=3, day=1, hour=12))
 DAY = 86_400 * SECOND
 HOURLY = TimetableSpec(kind="cron", expression="0 * * * *", summary="@hourly")
-
-
-def open_database(kind: str, folder: Path, migrated_file: Path) -> Database:
-    """A new migrated DB of that kind."""
-    assert kind == "sqlite"
-    shutil.copy(migrated_file, folder / "hybrid.db")
-    return Database(f"sqlite:///{folder / 'hybrid.db'}")
 
 
 def task(task_id: str, *upstream: str, **options: Any) -> TaskSpec:
@@ -97,8 +86,7 @@ class World:
             return create_manual_run(connection, dag_id=dag_id, run_id=run_id, **options)
 
     def clear(self, dag_id: str, **options: Any) -> int:
-        with self.database.write() as connection:
-            return clear_tasks(connection, dag_id=dag_id, now=self.at, **options)
+        return self.database.transact(lambda connection: clear_tasks(connection, dag_id=dag_id, now=self.at, **options))
 
     def set_pool(self, name: str, slots: int) -> None:
         with self.database.write() as connection:

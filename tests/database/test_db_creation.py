@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import text
 
 from runtime.core.clock import SECOND
 from runtime.core.ids import scheduled_run_id
 from runtime.core.specs import TimetableSpec, encode
 from runtime.db.engine import Database
-from runtime.db.runs import insert_run, set_paused
-from runtime.db.schema import dag_run, dag_version
+from runtime.db.runs import create_manual_run, insert_run, set_paused
+from runtime.db.schema import dag_run, dag_version, event
 from runtime.scheduler.creation import create_due_runs
 from runtime.scheduler.loading import GraphCache
 from tests.database.builders import HOURLY, START, World, spec
@@ -39,6 +40,17 @@ def dates(world: World, dag_id: str = "d") -> list[int]:
 def hourly(dag_id: str = "d", since: int = -5, **options: Any) -> Any:
     usual = {"timetable": HOURLY, "start_date": START + since * HOUR, "catchup": True, "max_active_runs": 100}
     return spec(dag_id, **usual | options)
+
+
+def wait_until_somebody_waits(database: Database) -> None:
+    """For a lock, in a transaction on the same PostgreSQL database."""
+    waiting = text("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+    deadline = time.monotonic() + 30
+    while True:
+        with database.read() as connection:
+            if connection.execute(waiting).first() is not None:
+                return
+        assert time.monotonic() < deadline
 
 
 def end_all(world: World, dag_id: str = "d") -> None:
@@ -163,24 +175,35 @@ def test_dag_whose_schedule_cannot_be_told_stops_no_other(world: World) -> None:
 
 
 def test_second_run_of_a_date_is_impossible(world: World) -> None:
-    """Whatever the program believes, the unique key forbids it."""
+    """Whatever the program believes, the unique key forbids it, and the transaction goes on."""
     world.save(hourly(since=-1))
     create(world)
     row = world.runs("d")[0]
-    with pytest.raises(IntegrityError), world.database.write() as connection:
-        insert_run(
-            connection,
-            dag_id="d",
-            run_id="another",
-            run_type="scheduled",
-            version_id=row.version_id,
-            logical_date=row.logical_date,
-            interval=(None, None),
-            run_after=START,
-            conf={},
-            now=START,
-            actor="test",
+    options = {"dag_id": "d", "run_type": "scheduled", "version_id": row.version_id, "interval": (None, None)}
+    options |= {"run_after": START, "conf": {}, "now": START, "actor": "test"}
+    with world.database.write() as connection:
+        assert insert_run(connection, run_id="another", logical_date=row.logical_date, **options) is None
+        assert insert_run(connection, run_id=row.run_id, logical_date=None, **options) is None
+        assert insert_run(connection, run_id="another", logical_date=None, **options) is not None
+    assert len(world.runs("d")) == 2
+    assert [row.dag_run_id for row in world.rows(event)] == [run.id for run in world.runs("d")]
+
+
+def test_a_date_that_somebody_triggers_at_this_moment_stops_no_scheduler(world: World, database: Database) -> None:
+    """Each sees no run of the date, and the second one to insert waits for the first to commit."""
+    world.save(hourly(since=-1))
+    created: list[int] = []
+    scheduler = threading.Thread(target=lambda: created.append(create(world)))
+    with database.write() as connection:
+        create_manual_run(
+            connection, dag_id="d", run_id="mine", conf={}, logical_date=START - HOUR, now=START, even_if_paused=True
         )
+        scheduler.start()
+        if not database.is_sqlite:
+            wait_until_somebody_waits(database)
+    scheduler.join(60)
+    assert created == [0]
+    assert [run.run_id for run in world.runs("d")] == ["mine"]
 
 
 def test_many_creators_at_once_create_each_date_once(world: World, database: Database) -> None:

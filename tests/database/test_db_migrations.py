@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, MetaData, inspect, text
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy import MetaData, inspect, text
+from sqlalchemy.schema import CreateIndex
 
 from runtime.config import Settings, load
 from runtime.core.errors import DatabaseError
@@ -22,12 +23,16 @@ from runtime.db.engine import Database, open_database, revision_of
 from runtime.db.schema import REVISION, metadata, pool
 
 
-def ddl(database: Database, tables: MetaData) -> dict[str, str]:
-    """Statements that would make these tables, without the order of constraints."""
+def constraints(database: Database) -> dict[str, str]:
+    """CHECK constraints and the conditions of partial indexes, as the database words them."""
     found = {}
-    for table in tables.sorted_tables:
-        lines = str(CreateTable(table).compile(database.engine)).replace(",", "").splitlines()
-        found[table.name] = "\n".join(sorted(line.strip() for line in lines if line.strip()))
+    tables = MetaData()
+    with database.read() as connection:
+        tables.reflect(connection, only=lambda name, _: name in metadata.tables)
+        for name in tables.tables:
+            for check in inspect(connection).get_check_constraints(name):
+                found[str(check["name"])] = check["sqltext"]
+    for table in tables.tables.values():
         for index in table.indexes:
             found[str(index.name)] = str(CreateIndex(index).compile(database.engine))
     return found
@@ -39,29 +44,18 @@ def test_migrations_equal_models(database: Database) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_migrated_tables_have_the_models_constraints(database: Database) -> None:
+def test_migrated_tables_have_the_models_constraints(
+    database: Database, kind: str, new_url: Callable[..., str]
+) -> None:
     """``compare_metadata`` overlooks CHECK constraints and the conditions of partial indexes."""
-    migrated = MetaData()
-    with database.read() as connection:
-        migrated.reflect(connection)
-        checks = {
-            check["name"]: check["sqltext"]
-            for table in metadata.sorted_tables
-            for check in inspect(connection).get_check_constraints(table.name)
-        }
-    migrated.remove(migrated.tables["alembic_version"])
-    wanted = {
-        str(one.name): str(one.sqltext)
-        for table in metadata.sorted_tables
-        for one in table.constraints
-        if isinstance(one, CheckConstraint)
-    }
-    assert len(wanted) == 3
-    assert checks == wanted
-    made, meant = ddl(database, migrated), ddl(database, metadata)
-    partial = [name for name, statement in meant.items() if "WHERE" in statement]
-    assert partial
-    assert {name: made[name] for name in partial} == {name: meant[name] for name in partial}
+    models = Database(new_url(kind, migrated=False))
+    with models.write() as connection:
+        metadata.create_all(connection)
+    made, meant = constraints(database), constraints(models)
+    models.close()
+    assert sum(name.startswith("ck_") for name in meant) == 3
+    assert sum("WHERE" in statement for statement in meant.values()) == 3
+    assert made == meant
 
 
 def test_newest_migration_is_the_programs_revision() -> None:
@@ -173,7 +167,7 @@ def test_place_that_cannot_be_made(home: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_url_that_is_none() -> None:
-    with pytest.raises(DatabaseError, match=r"^\[database\] sql_alchemy_conn is no database URL: "):
+    with pytest.raises(DatabaseError, match=r"^\[database\] sql_alchemy_conn is no database URL; "):
         Database("no url at all")
 
 
@@ -194,7 +188,7 @@ def test_write_that_fails_changes_nothing(database: Database) -> None:
 
 def test_errors_do_not_show_what_was_to_be_stored(database: Database) -> None:
     """XComs and run configurations hold secrets."""
-    with pytest.raises(Exception, match="NOT NULL") as caught, database.write() as connection:
+    with pytest.raises(Exception, match="(?i)not.null") as caught, database.write() as connection:
         connection.execute(pool.insert().values(name="my-secret", slots=None, description=""))
     assert "my-secret" not in str(caught.value)
 

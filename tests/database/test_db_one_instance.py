@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from executors.workload import TaskInstanceKey
 from runtime.core import messages as m
 from runtime.core.states import LEGAL, TASK_FINISHED, AttemptState, TaskState
+from runtime.db.engine import Database
 from runtime.db.runs import CreatedRun
 from runtime.db.schema import event, task_attempt
 from runtime.scheduler import leases, losses
 from runtime.scheduler.processes import AttemptProcess
-from tests.database.builders import open_database, spec, task
+from tests.database.builders import spec, task
 from tests.integration.scheduler.scheduling import Scheduling
 
 OVER = {"success", "failed", "skipped", "lost"}
@@ -34,13 +34,13 @@ class OneInstance(RuleBasedStateMachine):
     timeout: then its supervisor has stopped it.
     """
 
-    migrated: Path
+    new_database: Callable[[], tuple[Database, Callable[[], object]]]
+    """Makes one, and how to remove it."""
     local: bool
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="hybrid-machine-"))
-        database = open_database("sqlite", self.folder, self.migrated)
+        database, self.remove_database = self.new_database()
         self.s = Scheduling(database, {"a": 2, "b": 2}, local=["b"] if self.local else [], infra_retries=1)
         self.s.plan(t="wait")
         self.run: CreatedRun = self.s.begin_run(
@@ -59,7 +59,7 @@ class OneInstance(RuleBasedStateMachine):
         self.patch.undo()
         self.s.close()
         self.s.database.close()
-        shutil.rmtree(self.folder)
+        self.remove_database()
 
     # -- the scheduler and the world around it
 
@@ -197,8 +197,27 @@ class OneInstance(RuleBasedStateMachine):
                 del self.working[number]
 
 
-def machine(migrated_file: Path, *, local: bool) -> None:
-    kind = type("OneInstance", (OneInstance,), {"migrated": migrated_file, "local": local})
+@pytest.fixture
+def new_database(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path
+) -> Callable[[], tuple[Database, Callable[[], object]]]:
+    """For each example one of its own: they do not know of each other's runs."""
+
+    def new() -> tuple[Database, Callable[[], object]]:
+        if kind == "postgresql":
+            server = request.getfixturevalue("postgres")
+            url = server.create()
+            return Database(url), lambda: server.drop(url)
+        path = tmp_path / "machine.db"
+        shutil.copy(migrated_file, path)
+        return Database(f"sqlite:///{path}"), path.unlink
+
+    return new
+
+
+@pytest.mark.parametrize("local", [False, True], ids=["remote", "local"])
+def test_one_instance(new_database: Callable[[], tuple[Database, Callable[[], object]]], local: bool) -> None:
+    kind = type("OneInstance", (OneInstance,), {"new_database": staticmethod(new_database), "local": local})
     options = settings(
         max_examples=20,
         stateful_step_count=25,
@@ -208,11 +227,3 @@ def machine(migrated_file: Path, *, local: bool) -> None:
         suppress_health_check=list(HealthCheck),
     )
     run_state_machine_as_test(kind, settings=options)
-
-
-def test_remote_instance(migrated_file: Path) -> None:
-    machine(migrated_file, local=False)
-
-
-def test_local_instance(migrated_file: Path) -> None:
-    machine(migrated_file, local=True)

@@ -105,7 +105,7 @@ class FaultyDeployment(Deployment):
 
     def waiting(self, retries: int = 0) -> None:
         """Add the DAG ``waiting``."""
-        self.write_dag("waiting", WAITING.replace("RETRIES", str(retries)))
+        self.write_dag("waiting", waiting_text(retries))
         self.wait_for_dag("waiting")
 
     def open_gate(self) -> None:
@@ -221,6 +221,11 @@ class FaultyDeployment(Deployment):
         return len(rows) == count and all(
             row["queued"] == row["running"] == 0 and row["open_slots"] == (row["parallelism"] or 2**31) for row in rows
         )
+
+
+def waiting_text(retries: int) -> str:
+    """The DAG ``waiting``."""
+    return WAITING.replace("RETRIES", str(retries))
 
 
 def begin(home: Path) -> FaultyDeployment:

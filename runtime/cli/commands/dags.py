@@ -95,7 +95,7 @@ def _trigger(args: Namespace) -> int:
 
 
 def _test(args: Namespace) -> int:
-    from runtime.cli.foreground import show_change
+    from runtime.cli.foreground import serve_task_api, show_change
     from runtime.processing.once import parse_into
     from runtime.scheduler.foreground import run_dag_once
 
@@ -105,7 +105,8 @@ def _test(args: Namespace) -> int:
     if logical_date is None:
         logical_date = clock.now()
     log_to_stderr("ERROR")  # Import errors come back as the command's own error.
-    state = run_dag_once(settings, parse_into(settings), args.dag_id, logical_date, conf, show_change)
+    parse = parse_into(settings)
+    state = run_dag_once(settings, parse, serve_task_api, args.dag_id, logical_date, conf, show_change)
     print(f"{args.dag_id}: {state}")
     if state == RunState.SUCCESS:
         return 0

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runtime.cli.command import Verb, add_output, confirm, load_settings
+from runtime.cli.command import UsageError, Verb, add_output, confirm, load_settings
 from runtime.cli.output import emit, with_iso_times
 from runtime.core import clock
-from runtime.db import queries
-from runtime.db.engine import open_database
-from runtime.db.runs import clear_tasks
+from runtime.core.suspicion import suspicion
+
+if TYPE_CHECKING:
+    from runtime.config import Settings
 
 STATE_COLUMNS = ("task_id", "map_index", "try_number", "state", "executor", "pool", "start_date", "duration", "pid")
 STATE_KEYS = (
     *("task_id", "map_index", "try_number", "state", "executor", "executor_reason", "queue", "pool"),
     *("priority_weight", "scheduled_at", "queued_at", "start_date", "end_date", "duration", "hostname", "pid"),
-    *("external_executor_id", "infra_losses"),
+    *("external_executor_id", "infra_losses", "suspicion"),
 )
 
 
 def _list(args: Namespace) -> int:
+    from runtime.db import queries
+    from runtime.db.engine import open_database
+
     with open_database(load_settings()).read() as connection:
         spec = queries.dag_spec(connection, args.dag_id)
     records = [
@@ -42,52 +45,49 @@ def _list(args: Namespace) -> int:
     return 0
 
 
-def state_record(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of :func:`queries.states_for_run` as printed: ``duration`` in seconds added, moments as ISO-8601."""
+def state_record(row: dict[str, Any], settings: Settings, now: int) -> dict[str, Any]:
+    """A row of :func:`queries.states_for_run` as printed: ``duration`` in seconds and ``suspicion`` added, moments as
+    ISO-8601.
+    """
     start, end = row["start_date"], row["end_date"]
     duration = (end - start) / clock.SECOND if start is not None and end is not None else None
-    full = {**row, "duration": duration}
+    doubt = suspicion(
+        row["heartbeat_at"],
+        now,
+        every=settings.scheduler.task_heartbeat_sec,
+        timeout=settings.scheduler.task_instance_heartbeat_timeout,
+        hostname=row["hostname"],
+        pid=row["pid"],
+    )
+    full = {**row, "duration": duration, "suspicion": doubt}
     return with_iso_times({key: full[key] for key in STATE_KEYS})
 
 
 def _states(args: Namespace) -> int:
-    with open_database(load_settings()).read() as connection:
+    from runtime.db import queries
+    from runtime.db.engine import database_clock, open_database
+
+    settings = load_settings()
+    with open_database(settings).read() as connection:
         rows = queries.states_for_run(connection, args.dag_id, args.run_id)
-    emit([state_record(row) for row in rows], args.output, STATE_COLUMNS)
+        now = database_clock(connection)
+    records = [state_record(row, settings, now) for row in rows]
+    doubtful = any(record["suspicion"] for record in records)
+    emit(records, args.output, (*STATE_COLUMNS, "suspicion") if doubtful else STATE_COLUMNS)
     return 0
 
 
 def _logs(args: Namespace) -> int:
-    from runtime.log.attempt_logs import read
+    from runtime.cli.logs import print_logs
 
-    settings = load_settings()
-    with open_database(settings).read() as connection:
-        found = queries.dispatches(
-            connection, args.dag_id, args.run_id, args.task_id, map_index=args.map_index, try_number=args.try_number
-        )
-    base, ids = settings.logging.base_log_folder, (args.dag_id, args.run_id, args.task_id)
-    texts = {
-        log.dispatch_number: log
-        for log in read(base, *ids, map_index=args.map_index, try_number=found[0]["try_number"])
-    }
-    for attempt in found:
-        log = texts.get(attempt["dispatch_number"])
-        if len(found) > 1 or log is None:
-            print(_heading(attempt, logged=log is not None), file=sys.stderr, flush=True)
-        if log is not None:
-            print(log.text, end="", flush=True)
-    return 0
-
-
-def _heading(attempt: dict[str, Any], *, logged: bool) -> str:
-    reason = f": {attempt['reason']}" if attempt["reason"] else ""
-    nothing = "" if logged else "; it logged nothing that is on this host"
-    where = f"try {attempt['try_number']}, dispatch {attempt['dispatch_number']} on {attempt['executor']}"
-    return f"── {where}: {attempt['state']}{reason}{nothing}"
+    return print_logs(load_settings(), args)
 
 
 def _clear(args: Namespace) -> int:
+    from runtime.db import queries
+    from runtime.db.engine import open_database
     from runtime.db.hints import send_hint
+    from runtime.db.runs import clear_tasks
 
     settings = load_settings()
     database = open_database(settings)
@@ -146,9 +146,29 @@ def _clear_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
+def _run_attempt(args: Namespace) -> int:
+    from runtime.core.ids import is_uuid
+    from runtime.worker.single import run_attempt
+
+    if not is_uuid(args.attempt_id):
+        raise UsageError(f"{args.attempt_id!r} is no attempt id; a scheduler makes them, and hands over the command")
+    return run_attempt(args.attempt_id)
+
+
+def _run_attempt_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("attempt_id", metavar="ATTEMPT_ID", help="as in the command that an executor is handed")
+    parser.epilog = (
+        "Needs a start ticket, in HYBRID_START_TICKET or in the file $HYBRID_HOME/run/ATTEMPT_ID. Exit codes: "
+        "0 success or skipped, reported and accepted; 1 a failure was reported; 2 no ticket, or bad input; "
+        "3 the start was refused, nothing was run; 4 the task API was not reached, or did not take the report, or "
+        "was silent for so long that the task was killed."
+    )
+
+
 VERBS = {
     "list": Verb("list the tasks of a DAG's newest version", _list, _list_arguments),
     "states-for-dag-run": Verb("show every task instance of a run: state, executor, times", _states, _states_arguments),
     "logs": Verb("print the log of a task instance's try", _logs, _logs_arguments),
     "clear": Verb("make finished task instances run again", _clear, _clear_arguments),
+    "run": Verb("run one attempt and report to the task API, as executors do", _run_attempt, _run_attempt_arguments),
 }

@@ -1,4 +1,4 @@
-"""A DAGs folder, the real store in a migrated SQLite file, and processors over both."""
+"""A DAGs folder, the real store in a migrated database, and processors over both."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from runtime.db.dags import DatabaseDagStore
-from runtime.db.engine import Database, open_database
+from runtime.db.engine import Database
 from runtime.db.schema import dag, import_error
 from runtime.processing.processor import DagProcessor
 
@@ -52,10 +52,8 @@ class Folder:
 
 
 @pytest.fixture
-def folder(tmp_path, settings):
-    """An empty DAGs folder over an empty, migrated database."""
+def folder(tmp_path, database):
+    """An empty DAGs folder over an empty, migrated database of each kind."""
     path = tmp_path / "dags"
     path.mkdir()
-    database = open_database(settings)
-    yield Folder(path, database)
-    database.close()
+    return Folder(path, database)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime.db.engine import Database
-from tests.database.builders import KINDS, open_database
 from tests.integration.scheduler.scheduling import Scheduling
-
-
-@pytest.fixture(params=KINDS)
-def database(request: pytest.FixtureRequest, tmp_path: Path, migrated_file: Path) -> Iterator[Database]:
-    opened = open_database(request.param, tmp_path, migrated_file)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

@@ -370,3 +370,14 @@ def test_missing_executor_fails_with_a_reason(scheduling: Make) -> None:
         "executor 'gone' is not configured: unknown executor 'gone'; configured: one",
     )
     s.check_nothing_is_left()
+
+
+def test_executor_is_told_of_reports_and_may_free_the_slot(scheduling: Make) -> None:
+    """Its backend never says that these ended; still more tasks run than it has slots."""
+    s = scheduling({"one": 2})
+    names = [f"t{number}" for number in range(7)]
+    s.plan(**dict.fromkeys(names, "unseen"))
+    run = s.begin_run(spec("d", *(task(name) for name in names)))
+    assert s.run_to_end(run) == ["success"]
+    assert sorted(key.task_id for key in s.one.told) == names
+    s.check_nothing_is_left()

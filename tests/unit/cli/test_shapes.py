@@ -118,6 +118,7 @@ def test_states_for_dag_run(hybrid, run):
         "pid": 42,
         "external_executor_id": None,
         "infra_losses": 1,
+        "suspicion": None,
     }
     assert list(waiting) == list(done)
     assert (waiting["state"], waiting["executor"], waiting["duration"]) == ("none", None, None)
@@ -142,7 +143,9 @@ def test_clear_makes_tasks_run_again(hybrid, run):
 def test_executors_list_works_without_database_and_scheduler(hybrid, home, monkeypatch):
     monkeypatch.setenv("HYBRID__CORE__EXECUTOR", "LocalExecutor, heavy:LocalExecutor")
     monkeypatch.setenv("HYBRID__LOCAL_EXECUTOR__HEAVY__PARALLELISM", "2")
-    nothing = {"open_slots": None, "queued": None, "running": None, "health": None}
+    nothing = {"open_slots": None, "queued": None, "running": None, "health": None, "reason": None}
+    nothing |= {"is_local": True, "serve_logs": True, "is_production": True, "is_single_threaded": False}
+    nothing |= {"change_sensor_mode_to_reschedule": False, "supports_pickling": False, "supports_sentry": False}
     assert hybrid("executors", "list", "-o", "json").json == [
         {"name": "LocalExecutor", "class": "LocalExecutor", "is_default": True, "parallelism": 32, **nothing},
         {"name": "heavy", "class": "LocalExecutor", "is_default": False, "parallelism": 2, **nothing},

@@ -36,7 +36,7 @@ class Standalone:
             [sys.executable, "-m", "runtime.cli.main", "standalone"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=env,
+            env={"HYBRID__API__PORT": "0", **env},
             text=True,
         )
         self.output = ""

@@ -42,11 +42,11 @@ def test_first_entry_is_the_default_and_order_is_kept():
 
 def test_an_entry_knows_all_its_forms():
     heavy, fast = parse_executors(" heavy : LocalExecutor , my.mod.Fast ")
-    assert heavy == ExecutorName("heavy", "heavy", "LocalExecutor", "LocalExecutor", 1)
+    assert heavy == ExecutorName("heavy", "heavy", "LocalExecutor", "executors.local.executor.LocalExecutor", 1)
     assert (heavy.path, heavy.entry, str(heavy)) == (
         "executors.local.executor.LocalExecutor", "heavy:LocalExecutor", "heavy",
     )  # fmt: skip
-    assert fast == ExecutorName("my.mod.Fast", None, "my.mod.Fast", "Fast", 2)
+    assert fast == ExecutorName("my.mod.Fast", None, "my.mod.Fast", "my.mod.Fast", 2)
     assert (fast.path, fast.entry) == ("my.mod.Fast", "my.mod.Fast")
 
 
@@ -86,7 +86,7 @@ def test_every_list_that_the_grammar_describes_is_read_back(pairs: list[tuple[st
 @given(st.text(max_size=60) | st.text("aAB:,._- LocalExecutor1", max_size=40))
 def test_any_text_is_read_or_refused_in_one_line(value: str):
     try:
-        parsed = parse_executors(value)
+        parsed = parse_executors(value, plugins=dict)
     except ExecutorConfigError as error:
         text = str(error)
         assert text.startswith("[core] executor")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from executors.workload import TaskInstanceKey
 from runtime.core.states import TaskState
 from runtime.scheduler.duties import Schedule
 from runtime.scheduler.graph import build_graph
@@ -14,6 +15,8 @@ from runtime.scheduler.memory import UNROUTED, Handed, Memory, Timers
 from runtime.scheduler.routing import Route
 from runtime.scheduler.runs import Instance, RunModel
 from tests.database.builders import router, spec, task
+
+KEY = TaskInstanceKey("d", "t", "r")
 
 
 def loaded_run(*executors: str | None) -> RunModel:
@@ -134,14 +137,14 @@ def test_timer_of_days_keeps_no_dropped_run_in_memory() -> None:
 def test_slots_in_use_are_those_of_what_was_handed_over() -> None:
     kept = memory()
     for number, executor in enumerate(("local", "east", "local")):
-        kept.handed[f"a{number}"] = Handed(executor, 7, f"t{number}")
+        kept.handed[f"a{number}"] = Handed(executor, 7, f"t{number}", KEY)
     assert kept.occupied() == {"local": 2, "east": 1}
 
 
 def test_attempt_is_found_while_it_is_the_current_one() -> None:
     kept = memory()
     run = loaded_run(None)
-    kept.handed["a1"] = Handed("local", run.id, "t0")
+    kept.handed["a1"] = Handed("local", run.id, "t0", KEY)
     assert kept.find("a1") is None, "its run is not loaded"
     kept.runs[run.id] = run
     assert kept.find("a1") is None, "another attempt is the current one"

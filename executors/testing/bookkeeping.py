@@ -1,154 +1,60 @@
-"""For tests of executors and of their hosts: a scripted executor, and the contract that every executor keeps.
-
-A third party's whole test file for the contract::
-
-    class TestMyExecutor(ExecutorContract):
-        @pytest.fixture
-        def executor(self):
-            made = MyExecutor(parallelism=2)
-            made.start()
-            yield made
-            made.terminate()
-"""
+"""The part of the contract that needs no backend: slots, order, identity, events, trouble, figures."""
 
 from __future__ import annotations
 
-import threading
+import dataclasses
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from executors.base import LAUNCH_ATTEMPTS, BaseExecutor
-from executors.context import ExecutorContext
+from executors.callbacks import CallbackRequest
+from executors.cli import ActionCommand, GroupCommand
 from executors.errors import ExecutorConfigError
-from executors.events import Accepted, ExecutorEvent, Failed, Lost, Running, Succeeded, Unknown
+from executors.events import FINAL_EVENTS, Accepted, ExecutorEvent, Failed, Lost, Running, Succeeded, Unknown
 from executors.workload import CodeReference, TaskInstanceKey, TaskInstanceRef, Workload
 
 
-class Hang:
-    """One scripted hang. Wait for ``entered`` to know that the executor is stuck; set ``released`` to let it go on."""
+class RecordedStats:
+    """Remembers the last value of each gauge."""
 
-    def __init__(self, seconds: float | None) -> None:
-        self.entered = threading.Event()
-        self.released = threading.Event()
-        self._seconds = seconds
+    def __init__(self) -> None:
+        self.gauges: dict[str, float] = {}
 
-    def wait(self) -> None:
-        self.entered.set()
-        self.released.wait(self._seconds)
+    def gauge(self, name: str, value: float) -> None:
+        self.gauges[name] = value
 
+    def incr(self, name: str, count: int = 1) -> None:
+        """Not of interest."""
 
-class ScriptedExecutor(BaseExecutor):
-    """Runs nothing, in memory, and does what it was told to: hang, raise, succeed at once, or wait for :meth:`finish`.
-
-    From code: :meth:`hang`, :meth:`raises`, :meth:`finish` and the attribute ``instant``; these are thread-safe. From
-    ``[scripted_executor]``: ``instant = true``; ``hang_in`` (a method) and ``hang_sec`` (30; each call hangs);
-    ``raise_in`` (a method) and ``raise_times`` (0: always). Methods are ``constructor`` and those that ``calls`` shows.
-    """
-
-    is_production: ClassVar[bool] = False
-    conf_section: ClassVar[str | None] = "scripted_executor"
-
-    def __init__(self, parallelism: int = 32, *, context: ExecutorContext | None = None) -> None:
-        super().__init__(parallelism, context=context)
-        self.calls: deque[tuple[str, TaskInstanceKey | None]] = deque(maxlen=10_000)
-        """(method, key) of each call, oldest first."""
-        self.instant = self.context.text("instant", "false", ("true", "false")) == "true"
-        """Each launch ends successfully at once."""
-        self._hangs: dict[str, Hang] = {}
-        self._errors: dict[str, tuple[Exception, int | None]] = {}
-        self._finished: deque[tuple[TaskInstanceKey, bool, str | None]] = deque()
-        self._read_script()
-        self._act("constructor")
-
-    def hang(self, method: str, seconds: float | None = None) -> Hang:
-        """Every call of ``method`` waits, at most ``seconds``, until ``released`` is set."""
-        self._hangs[method] = hang = Hang(seconds)
-        return hang
-
-    def raises(self, method: str, error: Exception | None = None, times: int | None = None) -> None:
-        """The next ``times`` calls of ``method`` raise (``None``: all; 0: no more)."""
-        self._errors[method] = (error or RuntimeError(f"scripted in {method}"), times)
-
-    def finish(self, key: TaskInstanceKey, ok: bool = True, info: str | None = None) -> None:
-        """The next :meth:`sync` reports this end; asks the host for a heartbeat."""
-        self._finished.append((key, ok, info))
-        self.context.wake()
-
-    def start(self) -> None:
-        self._act("start")
-
-    def heartbeat(self) -> None:
-        self._act("heartbeat")
-        super().heartbeat()
-
-    def execute_async(
-        self,
-        key: TaskInstanceKey,
-        command: Sequence[str],
-        queue: str | None = None,
-        executor_config: Any | None = None,
-    ) -> None:
-        self._act("execute_async", key)
-        if self.instant:
-            self.success(key)
-
-    def sync(self) -> None:
-        self._act("sync")
-        while self._finished:
-            key, ok, info = self._finished.popleft()
-            (self.success if ok else self.fail)(key, info)
-
-    def try_adopt_task_instances(self, tis: Sequence[TaskInstanceRef]) -> Sequence[TaskInstanceRef]:
-        self._act("try_adopt_task_instances")
-        return super().try_adopt_task_instances(tis)
-
-    def revoke_task(self, ti: TaskInstanceRef) -> None:
-        self._act("revoke_task", ti.key)
-        super().revoke_task(ti)
-
-    def end(self) -> None:
-        self._act("end")
-        super().end()
-
-    def terminate(self) -> None:
-        self._act("terminate")
-
-    def _read_script(self) -> None:
-        if method := self.context.text("hang_in", ""):
-            self.hang(method, self.context.integer("hang_sec", 30))
-        if method := self.context.text("raise_in", ""):
-            self.raises(method, times=self.context.integer("raise_times", 0) or None)
-
-    def _act(self, method: str, key: TaskInstanceKey | None = None) -> None:
-        self.calls.append((method, key))
-        if method in self._hangs:
-            self._hangs[method].wait()
-        error, times = self._errors.get(method, (None, 0))
-        if error is None or times == 0:
-            return
-        self._errors[method] = (error, None if times is None else times - 1)
-        raise error
+    def timing(self, name: str, seconds: float) -> None:
+        """Not of interest."""
 
 
-class ExecutorContract:
-    """Inherit it in a test module and give the fixture ``executor``: started, finite ``parallelism``, torn down by you.
-
-    Most tests look at :meth:`bare`, an executor of the same class that is not started and has no backend. Where yours
-    needs more for that, or another command than ``true``, set ``bare_members`` or override :meth:`make_workload`.
-    """
-
-    bare_members: ClassVar[Mapping[str, Any]] = {}
-    """What else to replace in a bare executor, besides ``execute_async`` and ``sync``."""
+class ContractBase:
+    """What both parts of the contract need."""
 
     def make_workload(self, task_id: str = "task", dag_id: str = "contract", **fields: Any) -> Workload:
         """A workload under an attempt id of its own."""
         key = TaskInstanceKey(dag_id, task_id, "contract_run", attempt_id=str(uuid.uuid4()))
         return Workload(**{"key": key, "command": ("true",), "code": CodeReference("contract.py", "0"), **fields})
 
-    def bare(self, executor: BaseExecutor, parallelism: int) -> tuple[BaseExecutor, list[TaskInstanceKey]]:
-        """An executor of the same class whose launches go into the list that is returned with it."""
+
+class BookkeepingContract(ContractBase):
+    """Most tests look at :meth:`bare`, an executor of the same class that is not started and has no backend. Where
+    yours needs more for that, set ``bare_members``.
+    """
+
+    bare_members: ClassVar[Mapping[str, Any]] = {}
+    """What else to replace in a bare executor, besides ``execute_async`` and ``sync``."""
+
+    def bare(
+        self, executor: BaseExecutor, parallelism: int, **context: Any
+    ) -> tuple[BaseExecutor, list[TaskInstanceKey]]:
+        """An executor of the same class whose launches go into the list that is returned with it.
+
+        :param context: fields of the context that differ from the given executor's.
+        """
         launched: list[TaskInstanceKey] = []
 
         def execute_async(_: BaseExecutor, key: TaskInstanceKey, *_args: Any, **_options: Any) -> None:
@@ -156,7 +62,7 @@ class ExecutorContract:
 
         own = {"execute_async": execute_async, "sync": lambda _: None, **self.bare_members}
         made: BaseExecutor = type(type(executor).__name__, (type(executor),), own)(
-            parallelism, context=executor.context
+            parallelism, context=dataclasses.replace(executor.context, **context)
         )
         return made, launched
 
@@ -223,6 +129,16 @@ class ExecutorContract:
         assert launched == [workload.key for workload in wanted], "highest priority first, then oldest first"
 
     # -- identity
+
+    def test_older_form_of_queueing(self, executor: BaseExecutor) -> None:
+        bare, launched = self.bare(executor, 1)
+        refs = [TaskInstanceRef(self.make_workload(name).key, queue="theirs") for name in ("low", "high")]
+        for priority, ref in enumerate(refs):
+            bare.queue_command(ref, ["true", str(priority)], priority=priority)
+        bare.heartbeat()
+        assert launched == [refs[1].key], "priority counts"
+        workload = bare.workload(refs[1].key)
+        assert (list(workload.command), workload.queue) == (["true", "1"], "theirs")
 
     def test_same_workload_twice_is_one(self, executor: BaseExecutor) -> None:
         bare, launched = self.bare(executor, 4)
@@ -353,38 +269,93 @@ class ExecutorContract:
         assert bare.cleanup_stuck_queued_tasks([TaskInstanceRef(workload.key)]) == [str(workload.key)]
         assert not bare.has_task(TaskInstanceRef(workload.key))
 
+    def test_heartbeat_with_a_thousand_running(self, executor: BaseExecutor) -> None:
+        bare, launched = self.bare(executor, 0)
+        if bare.parallelism:
+            return  # it has a fixed number of slots
+        workloads = [self.make_workload(f"t{number}") for number in range(1000)]
+        for workload in workloads:
+            bare.queue_workload(workload)
+        for _ in range(3):
+            bare.heartbeat()
+        assert launched == [workload.key for workload in workloads], "each of 1,000 is launched once, oldest first"
+        assert all(bare.has_task(TaskInstanceRef(workload.key)) for workload in workloads)
+        assert bare.get_event_buffer() == [], "running attempts ended by being looked at"
+
+    # -- what it tells of itself
+
+    def test_metrics_bear_its_name(self, executor: BaseExecutor) -> None:
+        for name, shown in (("east", "east"), ("their.module.Executor", "Executor")):
+            stats = RecordedStats()
+            bare, _ = self.bare(executor, 2, stats=stats, name=name)
+            for number in range(bare.slots_available + 3):
+                bare.queue_workload(self.make_workload(f"t{number}"))
+            bare.heartbeat()
+            bare.heartbeat()
+            expected = {
+                f"executor.open_slots.{shown}": 0,
+                f"executor.queued_slots.{shown}": 3,
+                f"executor.queued_tasks.{shown}": 3,
+                f"executor.running_tasks.{shown}": len(bare.running),
+            }
+            assert {key: stats.gauges.get(key) for key in expected} == expected, "gauges of each heartbeat"
+
+    def test_callback_request_reaches_the_sink_as_json(self, executor: BaseExecutor) -> None:
+        sent: list[str] = []
+        bare, _ = self.bare(executor, 1, callback_sink=sent.append)
+        request = CallbackRequest(self.make_workload().key, "task_retry", "why")
+        bare.send_callback(request)
+        assert sent == [request.to_json()], "the sink takes JSON"
+        for rubbish in ("task_failure", {"kind": "task_failure"}, None):
+            assert _raised(lambda rubbish=rubbish: bare.send_callback(rubbish), ValueError), "only a CallbackRequest"  # type: ignore[misc]
+
     def test_callback_without_a_sink_is_refused(self, executor: BaseExecutor) -> None:
-        if executor.context.callback_sink is None:
-            assert _raised(lambda: executor.send_callback("request"), ValueError), "a callback request vanished"
+        bare, _ = self.bare(executor, 1, callback_sink=None)
+        request = CallbackRequest(self.make_workload().key)
+        assert _raised(lambda: bare.send_callback(request), ValueError), "a callback request vanished"
 
-    # -- the started executor
+    def test_attributes_are_what_the_host_reads(self, executor: BaseExecutor) -> None:
+        cls = type(executor)
+        flags = (
+            "supports_pickling", "supports_sentry", "is_local", "is_single_threaded", "is_production",
+            "change_sensor_mode_to_reschedule", "serve_logs", "ticket_file",
+        )  # fmt: skip
+        assert [name for name in flags if not isinstance(getattr(cls, name), bool)] == [], "flags are True or False"
+        assert cls.conf_section is None or cls.conf_section == cls.conf_section.strip().lower() != ""
 
-    def test_unknown_attempts_are_not_adopted_and_twice_is_once(self, executor: BaseExecutor) -> None:
-        strangers = [TaskInstanceRef(self.make_workload().key) for _ in range(2)]
-        for _ in range(2):
-            assert list(executor.try_adopt_task_instances(strangers)) == strangers
+    def test_commands_are_plain_data(self, executor: BaseExecutor) -> None:
+        waiting = list(type(executor).get_cli_commands())
+        while waiting:
+            command = waiting.pop()
+            assert command.name
+            assert command.name == command.name.strip()
+            assert command.help, f"`{command.name}` says what it does"
+            if isinstance(command, GroupCommand):
+                waiting += command.subcommands
+            else:
+                assert isinstance(command, ActionCommand)
+                assert callable(command.func)
 
-    def test_takes_work_and_gives_it_up(self, executor: BaseExecutor) -> None:
-        workload = self.make_workload()
-        ref = TaskInstanceRef(workload.key)
-        executor.queue_workload(workload)
-        executor.heartbeat()
-        assert executor.has_task(ref) or workload.key in _keys(executor.get_event_buffer()), "the attempt vanished"
-        executor.revoke_task(ref)
-        executor.get_event_buffer()
-        assert (executor.has_task(ref), executor.slots_occupied) == (False, 0)
+    def test_news_from_the_host_is_welcome(self, executor: BaseExecutor) -> None:
+        """What an attempt has told the host may come here twice, late, and of attempts that nobody knows."""
+        bare, _ = self.bare(executor, 1)
+        known, unknown = self.make_workload("known"), self.make_workload("unknown")
+        bare.queue_workload(known)
+        bare.heartbeat()
+        for key in (known.key, unknown.key):
+            for tell in (bare.started, bare.started, bare.reported, bare.reported):
+                tell(key)
+        events = bare.get_event_buffer()
+        assert [event for event in events if event.key == unknown.key] == [], "an unknown attempt got an event"
+        assert sum(isinstance(event, FINAL_EVENTS) for event in events) <= 1, "one attempt ended twice"
+        assert not any(isinstance(event, Failed | Lost) for event in events), "a report is no failure"
 
-    def test_describes_itself_without_secrets(self, executor: BaseExecutor) -> None:
-        executor.queue_workload(workload := self.make_workload(env={"HYBRID_START_TICKET": "hidden-ticket"}))
-        shown = f"{executor.debug_dump()} {workload!r} {executor!r} {executor.health_check()}"
-        executor.revoke_task(TaskInstanceRef(workload.key))
-        assert "hidden-ticket" not in shown
-        assert all(isinstance(handle, int) for handle in executor.poll_handles())
-        assert isinstance(type(executor).get_cli_commands(), list)
-
-    def test_terminate_twice_is_once(self, executor: BaseExecutor) -> None:
-        executor.terminate()
-        executor.terminate()
+    def test_bare_one_describes_itself_without_secrets(self, executor: BaseExecutor) -> None:
+        bare, _ = self.bare(executor, 1)
+        for number in range(2):
+            bare.queue_workload(workload := self.make_workload(f"t{number}", env={"HYBRID_START_TICKET": "hidden"}))
+            bare.heartbeat()
+            assert "hidden" not in f"{bare.debug_dump()} {workload!r} {bare!r}"
 
 
 def _keys(events: Sequence[ExecutorEvent]) -> list[TaskInstanceKey]:

@@ -1,0 +1,60 @@
+"""Asks the workers of one instance what they do. Imported where somebody asks: it needs kombu."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kombu.messaging import Producer
+from kombu.pidbox import Mailbox
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+ANSWER_SECONDS = 2.0
+"""Longest time that Redis may keep a question for an answer waiting; it is asked for one second at a time."""
+
+
+class _OnceProducer(Producer):
+    """Without kombu's own retries, which have no end."""
+
+    def publish(self, *args: Any, **options: Any) -> Any:
+        return super().publish(*args, **{**options, "retry": False})  # type: ignore[no-untyped-call]
+
+
+class _Mailbox(Mailbox):
+    """Not that of ``app.control``, which draws from a pool that all applications of a process share."""
+
+    @contextmanager
+    def producer_or_acquire(self, producer: Producer | None = None, channel: Any = None) -> Iterator[Producer]:
+        yield producer or _OnceProducer(channel, auto_declare=False)  # type: ignore[no-untyped-call]
+
+
+def workers_by_queue(app: Celery, wait: float) -> dict[str, int]:
+    """The broker's queue names → how many workers read them.
+
+    Blocks until nobody has answered for ``wait`` seconds. Raises what the broker's library raises.
+    """
+    return count_workers(_ask(app, "active_queues", wait))
+
+
+def count_workers(answers: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """From ``[{"celery@host": [{"name": queue, …}, …]}, …]``; a worker that answers rubbish reads nothing."""
+    found: dict[str, int] = {}
+    for queues in (queues for answer in answers for queues in answer.values()):
+        for queue in queues if isinstance(queues, list) else ():
+            if isinstance(queue, dict) and isinstance(queue.get("name"), str):
+                found[queue["name"]] = found.get(queue["name"], 0) + 1
+    return found
+
+
+def _ask(app: Celery, command: str, wait: float) -> list[dict[str, Any]]:
+    timeouts = {"socket_timeout": ANSWER_SECONDS} if app.conf.broker_url.startswith("redis") else {}
+    with app.connection_for_write(transport_options=timeouts) as connection:
+        connection.ensure_connection(max_retries=0)
+        mailbox = _Mailbox(app.conf.control_exchange, "fanout", accept=["json"], serializer="json")  # type: ignore[no-untyped-call]
+        answers: list[dict[str, Any]] = mailbox(connection).multi_call(
+            command, timeout=wait, channel=connection.channel()
+        )
+        return answers

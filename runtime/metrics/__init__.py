@@ -1,0 +1,1 @@
+"""Figures: collected in each process, kept in its database row, shown by the API server; StatsD where it is wanted."""
