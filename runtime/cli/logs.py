@@ -89,12 +89,12 @@ def _from_its_host(settings: Settings, attempt: dict[str, Any], ids: tuple[str, 
         return Found(None, "it logged nothing that is on this host")
     from runtime.core.errors import HybridError
     from runtime.logserver.client import LogUnavailableError, fetch_log
-    from runtime.tokens.keys import load_tokens
+    from runtime.tokens.keys import load_log_tokens
 
     path = attempt_path(*ids, attempt["try_number"], attempt["dispatch_number"])
     address = _address(settings, hostname)
     try:
-        token = load_tokens(settings).log_token(path)
+        token = load_log_tokens(settings).log_token(path)
         data = fetch_log(address, settings.logging.worker_log_server_port, path, token)
     except (LogUnavailableError, HybridError) as error:
         return Found(None, f"it logged nothing that is on this host; it ran on {hostname}, and {error}")

@@ -141,6 +141,12 @@ class Logging:
     worker_log_server_port: int = option(
         "8793", "Port of the log server: the same on every host, for it is where others ask.", parse=port
     )
+    worker_log_server_secret: str = option(
+        "",
+        "Key that signs the tokens for log files, 32 bytes or more; empty = derived from the signing key. Set it where "
+        "log servers run on hosts that must not have the signing key: those of remote workers.",
+        sensitive=True,
+    )
 
 
 @dataclass(frozen=True)

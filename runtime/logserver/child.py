@@ -19,6 +19,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 STEADY_SECONDS = 60.0
 """One that ran for so long did not fail to come up: the next pause is the first one again."""
 END_SECONDS = 2.0
+LOG_SECRET_VARIABLE = "HYBRID__LOGGING__WORKER_LOG_SERVER_SECRET"
+"""All that the child has to know of the keys."""
 COMMAND = (sys.executable, "-m", "runtime.cli.main", "serve-logs")
 
 
@@ -66,12 +68,15 @@ class LogServerChild:
 
     def _start(self, now: float) -> None:
         """Listen here, for then a taken port costs no process; hand the socket over, and keep nothing of it."""
+        from runtime.tokens.keys import log_secret
+
         try:
             with listen(self._settings.logging) as listener:
                 number = listener.fileno()
                 self._process = subprocess.Popen(
                     [*self._command, "--descriptor", str(number), "--parent", str(os.getpid())],
                     pass_fds=(number,),
+                    env={**os.environ, LOG_SECRET_VARIABLE: log_secret(self._settings)},
                     stdin=subprocess.DEVNULL,
                     process_group=0,
                 )

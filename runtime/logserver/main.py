@@ -12,7 +12,7 @@ from runtime.config import Settings
 from runtime.core.errors import HybridError
 from runtime.logserver.listening import listen, place
 from runtime.logserver.server import LogServer
-from runtime.tokens.keys import load_tokens
+from runtime.tokens.keys import load_log_tokens
 
 log = logging.getLogger(__name__)
 _FOR_EVER = 86_400.0
@@ -25,7 +25,7 @@ def run_log_server(settings: Settings, inherited: int | None = None) -> int:
 
     Raises :class:`HybridError` where it cannot begin.
     """
-    tokens = load_tokens(settings)
+    tokens = load_log_tokens(settings)
     listener = _listen(settings) if inherited is None else socket.socket(fileno=inherited)
     with LogServer(listener, settings.logging.base_log_folder, tokens) as server:
         for number in (signal.SIGTERM, signal.SIGINT):

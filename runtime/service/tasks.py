@@ -83,9 +83,7 @@ class TaskService:
         transaction.count(self._stats, replies)
         return [encode(reply) for reply in replies]
 
-    def _judge(
-        self, connection: Connection, decoded: Sequence[Request | None]
-    ) -> tuple[_Transaction, list[Reply]]:
+    def _judge(self, connection: Connection, decoded: Sequence[Request | None]) -> tuple[_Transaction, list[Reply]]:
         at = database_clock(connection) if self._clock is None else self._clock()
         transaction = _Transaction(connection, at, decoded)
         replies = [transaction.answer(request) for request in decoded]

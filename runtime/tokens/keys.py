@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import os
 import secrets
 from pathlib import Path
 
 from runtime.config import Settings
 from runtime.core.errors import ConfigError, HybridError
-from runtime.tokens.tokens import Tokens
+from runtime.tokens.tokens import LOG, Tokens
 
 KEY_BYTES = 64
 """As many as SHA-512 makes (RFC 7518, 3.2: a key of at least the hash's size)."""
@@ -21,12 +23,32 @@ def load_tokens(settings: Settings) -> Tokens:
     return Tokens(_signing_key(settings), lifetime=settings.execution_api.jwt_expiration_time)
 
 
+def load_log_tokens(settings: Settings) -> Tokens:
+    """For log tokens only. Raises what :func:`load_tokens` raises."""
+    return Tokens(log_secret(settings).encode())
+
+
+def log_secret(settings: Settings) -> str:
+    """The key of log tokens: configured, else derived.
+
+    With it alone nobody can sign anything but log tokens, so the host of a worker, whose log server needs it, need not
+    be told the signing key.
+    """
+    configured = _configured("[logging] worker_log_server_secret", settings.logging.worker_log_server_secret)
+    return configured or hmac.new(_signing_key(settings), LOG.encode(), hashlib.sha512).hexdigest()
+
+
+def _configured(option: str, secret: str) -> str:
+    if secret and len(secret.encode()) < SHORTEST_KEY:
+        raise ConfigError(
+            f"{option} has fewer than {SHORTEST_KEY} bytes; make one with "
+            "`python -c 'import secrets; print(secrets.token_hex(64))'`"
+        )
+    return secret
+
+
 def _signing_key(settings: Settings) -> bytes:
-    configured = settings.api_auth.jwt_secret
-    if configured:
-        if len(configured.encode()) < SHORTEST_KEY:
-            raise ConfigError(f"[api_auth] jwt_secret has fewer than {SHORTEST_KEY} bytes; make one with "
-                              "`python -c 'import secrets; print(secrets.token_hex(64))'`")
+    if configured := _configured("[api_auth] jwt_secret", settings.api_auth.jwt_secret):
         return configured.encode()
     path = settings.home / "jwt.key"
     try:

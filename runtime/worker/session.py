@@ -15,7 +15,7 @@ from runtime.worker.reporter import Reporter
 from runtime.worker.settings import FENCE_MARGIN, WorkerSettings
 
 _REPEAT = 1.0
-"""Seconds after which a start or a report that got no answer is sent again."""
+"""Seconds, on average, after which a start or a report that got no answer is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Session:
     def _start_again(self) -> None:
         now = boottime()
         if now < self._start_until:
-            self._repeat_at = now + _REPEAT
+            self._repeat_at = now + _pause()
         else:
             waited = f" for {self._start_patience:g} s" if self._start_patience else ""
             self._lose(f"the task service gave no answer{waited}", urgent=True)
@@ -183,9 +183,14 @@ class Session:
             self.accepted = self._report.outcome if reply.accepted else None
             self.close(End(reply.accepted, "" if reply.accepted else f"the report was refused: {reply.reason}"))
         else:
-            self._repeat_at = boottime() + _REPEAT
+            self._repeat_at = boottime() + _pause()
 
     def _lose(self, reason: str, *, urgent: bool) -> None:
         self._beat_at = self._fence_at = self._repeat_at = NEVER
         self.lost = reason
         self._on_lost(reason, urgent)
+
+
+def _pause() -> float:
+    """Not the same for all: an API that comes back must not meet every worker in one moment."""
+    return _REPEAT * (0.75 + os.urandom(1)[0] / 512)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -63,7 +63,9 @@ class RealHostContract(LaunchContract):
     )
 
     @pytest.fixture
-    def executor(self, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BaseExecutor]:
+    def executor(
+        self, database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[BaseExecutor]:
         folder = settings.core.dags_folder
         folder.mkdir()
         (folder / "contract.py").write_text(textwrap.dedent(DAG_FILE))
@@ -130,6 +132,11 @@ class TestLocalExecutorSpawns(OnSQLite):
 
 
 class TestLocalExecutorReuses(OnSQLite):
-    """Attempts in the worker process itself."""
+    """Attempts in the worker process itself, which outlives them."""
 
     isolation = "reuse"
+
+    def processes(self, executor: BaseExecutor, launch: Launch) -> Sequence[object]:
+        assert isinstance(executor, LocalExecutor)
+        idle = [worker.pid for worker in executor._crew.workers.values() if worker.key is None]
+        return [pid for pid in super().processes(executor, launch) if pid not in idle]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from runtime.core.specs import ParsedFile
+import pytest
+
+from runtime.core.specs import DagSpec, ParsedFile
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database
 from runtime.db.queries import list_dags, list_import_errors
@@ -127,3 +129,31 @@ def test_next_run_is_worked_out_when_the_schedule_changes(world: World) -> None:
     assert world.dag("d").next_run_after == first - 3_600_000_000
     world.save(spec("d"))
     assert world.dag("d").next_run_after is None
+
+
+@pytest.mark.parametrize(
+    ("dag", "told"),
+    [
+        (spec("d", owner="o" * 251), "DAG d: owner 'oooooooooooooooooooooooooooooooooooooooo' is not allowed"),
+        (spec("d", max_active_runs=2**31), "DAG d: max_active_runs = 2147483648; it must be at most 2147483647"),
+        (spec("d", task("t", queue="q" * 251)), "task t of DAG d: queue"),
+        (spec("d", task("t", pool="p\0")), "task t of DAG d: pool"),
+        (spec("d", task("t", priority_weight=-(2**31))), "task t of DAG d: priority_weight = -2147483648"),
+        (spec("d", task("t", retries=2**40)), "task t of DAG d: retries"),
+    ],
+)
+def test_what_no_column_holds_is_an_import_error(world: World, dag: DagSpec, told: str) -> None:
+    """On SQLite too, where it would fit: what is tried there runs on PostgreSQL."""
+    world.save(dag)
+    ((rel_path, error),) = errors(world.database)
+    assert rel_path == "dags.py"
+    assert error.startswith(told)
+    assert active(world.database) == []
+
+
+def test_texts_of_people_may_hold_anything(world: World) -> None:
+    """A NUL above all, which PostgreSQL cannot store: an error that quotes one must be shown all the same."""
+    DatabaseDagStore(world.database).save(ParsedFile("x.py", "hash", error="bytes \0 and \u2028 ’ 😀"))
+    assert errors(world.database) == [("x.py", "bytes \\0 and \u2028 ’ 😀")]
+    world.save(spec("d", description="a\0b"))
+    assert world.dag("d").description == "a\\0b"

@@ -415,3 +415,16 @@ def test_finish_twice_in_one_batch_ends_once(world: World, running: str) -> None
     replies = world.ask(*[m.Finish(running, "n1", "success")] * 2, m.Finish(running, "n1", "failed"))
     assert [reply.accepted for reply in replies] == [True, True, False]
     assert len(world.inbox()) == 1
+
+
+def test_report_with_a_reason_of_any_characters_is_taken(world: World, running: str) -> None:
+    """``raise ValueError("\\0")`` in a task: PostgreSQL stores no NUL, and the report must not be lost for it."""
+    assert world.finish(running, "failed", reason="ValueError: \0", retry=False).accepted
+    assert world.attempt(running).reason == "ValueError: \\0"
+
+
+def test_host_with_a_very_long_name_may_start(world: World, instance: Instance) -> None:
+    attempt = world.queue(instance)
+    (reply,) = world.ask(start(attempt, hostname="h" * 300))
+    assert reply.granted
+    assert world.attempt(attempt).hostname == "h" * 250

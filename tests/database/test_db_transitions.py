@@ -160,3 +160,12 @@ def test_scheduled_anew_forgets_the_attempt_before(world: World) -> None:
 
 def test_empty_batch_is_false(world: World) -> None:
     assert not Batch(START, "test")
+
+
+def test_external_id_is_cut_to_its_column(world: World) -> None:
+    """Executors choose it, so its length must not undo a step."""
+    run = world.begin(task("t"))
+    attempt = world.queue(next(iter(run.instances.values())))
+    with world.database.write() as connection:
+        connection.execute(task_attempt.update().values(external_id="x" * 300))
+    assert world.attempt(attempt).external_id == "x" * 250

@@ -6,36 +6,42 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from runtime.cli.command import Verb, load_settings
 from runtime.cli.daemon_log import log_to_stderr
+from runtime.config import Settings
+from runtime.config.withholding import withhold_signing_key
+
+
+def _daemon_settings() -> Settings:
+    """The settings, of which the signing key is left in this process only; its log goes to stderr."""
+    settings = load_settings()
+    withhold_signing_key()
+    log_to_stderr(settings.logging.logging_level)
+    return settings
 
 
 def _standalone(args: Namespace) -> int:
     from runtime.cli.standalone import run_standalone
 
-    return run_standalone(load_settings())
+    settings = load_settings()
+    withhold_signing_key()
+    return run_standalone(settings)
 
 
 def _scheduler(args: Namespace) -> int:
     from runtime.scheduler.main import run_scheduler
 
-    settings = load_settings()
-    log_to_stderr(settings.logging.logging_level)
-    return run_scheduler(settings)
+    return run_scheduler(_daemon_settings())
 
 
 def _dag_processor(args: Namespace) -> int:
     from runtime.processing.main import run_processor
 
-    settings = load_settings()
-    log_to_stderr(settings.logging.logging_level)
-    return run_processor(settings)
+    return run_processor(_daemon_settings())
 
 
 def _api_server(args: Namespace) -> int:
     from runtime.api.main import run_api_server
 
-    settings = load_settings()
-    log_to_stderr(settings.logging.logging_level)
-    return run_api_server(settings)
+    return run_api_server(_daemon_settings())
 
 
 def _serve_logs(args: Namespace) -> int:
@@ -45,9 +51,7 @@ def _serve_logs(args: Namespace) -> int:
         from runtime.worker.linux import die_with_parent
 
         die_with_parent(args.parent)
-    settings = load_settings()
-    log_to_stderr(settings.logging.logging_level)
-    return run_log_server(settings, args.descriptor)
+    return run_log_server(_daemon_settings(), args.descriptor)
 
 
 def _serve_logs_arguments(parser: ArgumentParser) -> None:

@@ -45,14 +45,17 @@ class HostedCeleryExecutor(CeleryExecutor):
 
 
 def make_executor(
-    url: str, table: Path, parallelism: int = 0, name: str = "CeleryExecutor", **options: str
-) -> HostedCeleryExecutor:
+    url: str,
+    table: Path,
+    parallelism: int = 0,
+    name: str = "CeleryExecutor",
+    cls: type[CeleryExecutor] = HostedCeleryExecutor,
+    **options: str,
+) -> CeleryExecutor:
     """Not started."""
     table.mkdir(exist_ok=True)
     own = {"broker_url": url, "result_interval": "0.1", **options}
-    return HostedCeleryExecutor(
-        parallelism, context=ExecutorContext(name=name, options=own, worker_config={"table": str(table)})
-    )
+    return cls(parallelism, context=ExecutorContext(name=name, options=own, worker_config={"table": str(table)}))
 
 
 def make_workload(table: Path, *command: str, task_id: str = "task", queue: str = "default", **fields: Any) -> Workload:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,9 @@ from tests.redis_server import RedisServer
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from celery_host import HostedCeleryExecutor, make_executor
+from celery_host import make_executor
+
+from executors.celery.executor import CeleryExecutor
 
 
 @pytest.fixture(scope="session")
@@ -38,11 +41,11 @@ def table(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def started() -> Iterator[Callable[..., HostedCeleryExecutor]]:
+def started() -> Iterator[Callable[..., CeleryExecutor]]:
     """Makes executors that are started, and terminated in the end; arguments as of ``make_executor``."""
-    made: list[HostedCeleryExecutor] = []
+    made: list[CeleryExecutor] = []
 
-    def make(*args: object, **options: str) -> HostedCeleryExecutor:
+    def make(*args: object, **options: Any) -> CeleryExecutor:
         made.append(make_executor(*args, **options))
         made[-1].start()
         return made[-1]

@@ -19,7 +19,7 @@ from runtime.config import Settings
 from runtime.logserver import child as module
 from runtime.logserver.child import LogServerChild
 from runtime.logserver.client import LogUnavailableError, fetch_log
-from runtime.tokens.keys import load_tokens
+from runtime.tokens.keys import load_log_tokens
 from tests.integration.logserver.conftest import PATH, TEXT
 
 ROOT = Path(__file__).parents[3]
@@ -50,7 +50,7 @@ def beside(here: Settings) -> Iterator[LogServerChild]:
 
 def fetch(settings: Settings) -> bytes:
     port = settings.logging.worker_log_server_port
-    return fetch_log("127.0.0.1", port, PATH, load_tokens(settings).log_token(PATH), timeout=20)
+    return fetch_log("127.0.0.1", port, PATH, load_log_tokens(settings).log_token(PATH), timeout=20)
 
 
 def is_alive(pid: int) -> bool:

@@ -15,7 +15,7 @@ from runtime.cli import executor_logs
 from runtime.config import load
 from runtime.db.schema import task_attempt
 from runtime.logserver.server import LogServer
-from runtime.tokens.keys import load_tokens
+from runtime.tokens.keys import load_log_tokens
 
 FOLDER = "dag_id=etl/run_id=r1/task_id=extract"
 EXECUTOR = """
@@ -79,7 +79,7 @@ def other_host(tmp_path, settings, monkeypatch) -> Iterator[Path]:
     folder = tmp_path / "elsewhere"
     listener = socket.create_server(("127.0.0.1", 0))
     monkeypatch.setenv("HYBRID__LOGGING__WORKER_LOG_SERVER_PORT", str(listener.getsockname()[1]))
-    with LogServer(listener, folder, load_tokens(settings)) as server:
+    with LogServer(listener, folder, load_log_tokens(settings)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 from dataclasses import replace
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from runtime.config import load
+from runtime.config.withholding import withhold_signing_key
 from runtime.core.errors import ConfigError, HybridError
-from runtime.tokens.keys import load_tokens
-from runtime.tokens.tokens import START
+from runtime.tokens.keys import load_log_tokens, load_tokens, log_secret
+from runtime.tokens.tokens import LOG, START, InvalidTokenError
 
 
 def test_it_is_made_once_and_kept_private(home: Path) -> None:
@@ -66,3 +68,29 @@ def test_a_home_that_cannot_be_written_is_told(home: Path) -> None:
     (home / "file").write_text("")
     with pytest.raises(HybridError, match="cannot be used: Not a directory"):
         load_tokens(replace(load(), home=home / "file" / "home"))
+
+
+def test_log_tokens_have_a_key_of_their_own(home: Path) -> None:
+    """Whoever reads logs with it cannot sign a start; nor does a start ticket open a log."""
+    settings = load()
+    general, logs = load_tokens(settings), load_log_tokens(settings)
+    assert logs.check(load_log_tokens(settings).log_token("a.log"), LOG).subject == "a.log"
+    for signer, other in ((general, logs), (logs, general)):
+        with pytest.raises(InvalidTokenError):
+            other.check(signer.log_token("a.log"), LOG)
+
+
+def test_a_log_server_needs_no_signing_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own secret configured, as on a worker's host, the other one is neither read nor made."""
+    secret = log_secret(load())
+    (home / "jwt.key").unlink()
+    monkeypatch.setenv("HYBRID__LOGGING__WORKER_LOG_SERVER_SECRET", secret)
+    load_log_tokens(load()).log_token("a.log")
+    assert list(home.iterdir()) == []
+
+
+def test_the_signing_key_is_withheld_from_what_a_daemon_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for suffix in ("", "_CMD", "_SECRET"):
+        monkeypatch.setenv(f"HYBRID__API_AUTH__JWT_SECRET{suffix}", "s" * 40)
+    withhold_signing_key()
+    assert not [name for name in os.environ if "JWT" in name]
