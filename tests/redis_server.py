@@ -51,6 +51,11 @@ class RedisServer:
         return f"redis://{f':{quote(self.password, safe=str())}@' if self.password else ''}127.0.0.1:{self.port}/0"
 
     @property
+    def socket_url(self) -> str:
+        """The same server through its Unix socket."""
+        return f"redis+socket://{self.folder / 'redis.sock'}"
+
+    @property
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
@@ -104,6 +109,7 @@ class RedisServer:
         options = {
             "bind": "127.0.0.1",
             "port": str(port),
+            "unixsocket": str(self.folder / "redis.sock"),
             "dir": str(self.folder),
             "save": "",
             "appendonly": "no",

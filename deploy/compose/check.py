@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from project import ENDS, ROOT, Project, ProjectError
+from env_file import values_in
+from project import ENDS, ENV_FILE, ROOT, Project, ProjectError
 
 DAG = "halves"
 EXECUTORS = {"LocalExecutor": "scheduler", "CeleryExecutor": "worker"}
@@ -85,7 +86,8 @@ def named(check: Check, project: Project, tasks: list[dict[str, Any]]) -> list[s
 
 def places(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
     """every task succeeded, half of them on each executor, in the container that is meant for it"""
-    hosts = {name: project.container(service)["Config"]["Hostname"] for name, service in EXECUTORS.items()}
+    containers = project.containers()
+    hosts = {name: containers[service]["Config"]["Hostname"] for name, service in EXECUTORS.items()}
     for row in tasks:
         if row["state"] != "success" or row["hostname"] != hosts.get(row["executor"]):
             yield f"{row['task_id']}: {row['state']}, {row['executor']}, on {row['hostname']}; hosts are {hosts}"
@@ -104,10 +106,11 @@ def logs(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
 
 def worker_secrets(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
     """the worker has neither database URL nor signing key, and no way to the database"""
-    names = {entry.partition("=")[0] for entry in project.container("worker")["Config"]["Env"]}
+    containers = project.containers()
+    names = {entry.partition("=")[0] for entry in containers["worker"]["Config"]["Env"]}
     yield from (f"the worker has {name}" for name in NOT_FOR_WORKERS if name in names)
     probe = "import socket; socket.create_connection(('postgres', 5432), 2)"
-    address = project.container("postgres")["NetworkSettings"]["Networks"]["hybrid-test_database"]["IPAddress"]
+    address = containers["postgres"]["NetworkSettings"]["Networks"]["hybrid-test_database"]["IPAddress"]
     for place in ("postgres", address):
         try:
             project.run_in("worker", "python", "-c", probe.replace("postgres", place))
@@ -118,8 +121,7 @@ def worker_secrets(project: Project, tasks: list[dict[str, Any]]) -> Iterator[st
 
 def confinement(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
     """no container runs as root, has a capability, can gain one, or writes to its image; only the API has a port"""
-    for service in project.services():
-        found = project.container(service)
+    for service, found in project.containers().items():
         host = found["HostConfig"]
         if found["Config"]["User"].partition(":")[0] in {"", "0", "root"}:
             yield f"{service} runs as root"
@@ -136,7 +138,7 @@ def confinement(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
 
 def health(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
     """the API server answers on its published port, and calls everything healthy"""
-    (published,) = project.container("api-server")["NetworkSettings"]["Ports"]["8080/tcp"]
+    (published,) = project.containers()["api-server"]["NetworkSettings"]["Ports"]["8080/tcp"]
     if published["HostIp"] != "127.0.0.1":
         yield f"published on {published['HostIp']}"
     connection = http.client.HTTPConnection("127.0.0.1", int(published["HostPort"]), timeout=10)
@@ -152,12 +154,11 @@ def health(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
 
 def quiet_about_secrets(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
     """no log of a container or of a task, and no argument list, has a secret in it"""
-    lines = (ROOT / "deploy/.env").read_text().splitlines()
-    pairs = (line.partition("=") for line in lines if not line.startswith("#"))
-    wanted = {name: value for name, _, value in pairs if name.endswith(("_PASSWORD", "_SECRET")) and value}
+    configured = values_in(ENV_FILE.read_text().splitlines())
+    wanted = {name: value for name, value in configured.items() if name.endswith(("_PASSWORD", "_SECRET"))}
     sources = {"the containers' logs": project.compose("logs", quiet=True)}
     sources["the tasks' logs"] = project.run_in("scheduler", "sh", "-c", "cat $(find /var/lib/hybrid/logs -type f)")
-    for service in set(project.services()) - ENDS:
+    for service in set(project.containers()) - ENDS:
         # Their processes, as the host's `ps` shows them.
         sources[f"the arguments in {service}"] = project.run_in(service, "sh", "-c", "cat /proc/[0-9]*/cmdline")
     for place, text in sources.items():
@@ -167,8 +168,8 @@ def quiet_about_secrets(project: Project, tasks: list[dict[str, Any]]) -> Iterat
 def stopping(project: Project, tasks: list[dict[str, Any]]) -> Iterator[str]:
     """all of it ends by itself when it is told to"""
     project.compose("stop")
-    for service in project.services():
-        state = project.container(service)["State"]
+    for service, found in project.containers().items():
+        state = found["State"]
         if state["Running"] or state["OOMKilled"] or state["ExitCode"] != 0:
             yield f"{service} ended with exit code {state['ExitCode']}"
 

@@ -51,17 +51,17 @@ def complete(path: Path, **plain: str) -> list[str]:
         file.seek(0)
         text = file.read()
         wanted = plain | {name: secrets.token_hex(size) for name, size in SECRETS.items()}
-        missing = {name: value for name, value in wanted.items() if name not in names_in(text.splitlines())}
+        missing = {name: value for name, value in wanted.items() if name not in values_in(text.splitlines())}
         begin = HEADING if not text else "" if text.endswith("\n") else "\n"
         if missing:
             file.write(begin + "".join(f"{name}={value}\n" for name, value in missing.items()))
     return list(missing)
 
 
-def names_in(lines: Iterable[str]) -> set[str]:
+def values_in(lines: Iterable[str]) -> dict[str, str]:
     """The variables that have a value."""
     pairs = (line.partition("=") for line in lines if not line.lstrip().startswith("#"))
-    return {name.strip() for name, _, value in pairs if value.strip()}
+    return {name.strip(): value.strip() for name, _, value in pairs if value.strip()}
 
 
 if __name__ == "__main__":

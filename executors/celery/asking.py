@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ def workers_by_queue(app: Celery, wait: float) -> dict[str, int]:
 
     Blocks until nobody has answered for ``wait`` seconds. Raises what the broker's library raises.
     """
-    return count_workers(_ask(app, "active_queues", wait))
+    return count_workers(ask(app, "active_queues", wait))
 
 
 def count_workers(answers: Iterable[dict[str, Any]]) -> dict[str, int]:
@@ -49,12 +49,30 @@ def count_workers(answers: Iterable[dict[str, Any]]) -> dict[str, int]:
     return found
 
 
-def _ask(app: Celery, command: str, wait: float) -> list[dict[str, Any]]:
-    timeouts = {"socket_timeout": ANSWER_SECONDS} if app.conf.broker_url.startswith("redis") else {}
+def ask(
+    app: Celery,
+    command: str,
+    wait: float,
+    destination: Sequence[str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """What each worker answers, as ``[{"celery@host": answer}, …]``; those of ``destination`` only, where it is given.
+
+    Blocks until all of these, else nobody more for ``wait`` seconds, have answered. Raises what the broker's library
+    raises.
+    """
+    limits = dict.fromkeys(("socket_timeout", "socket_connect_timeout"), ANSWER_SECONDS)
+    timeouts = limits if app.conf.broker_url.startswith("redis") else {}
     with app.connection_for_write(transport_options=timeouts) as connection:
         connection.ensure_connection(max_retries=0)
         mailbox = _Mailbox(app.conf.control_exchange, "fanout", accept=["json"], serializer="json")  # type: ignore[no-untyped-call]
-        answers: list[dict[str, Any]] = mailbox(connection).multi_call(
-            command, timeout=wait, channel=connection.channel()
+        answers: list[dict[str, Any]] = mailbox(connection)._broadcast(  # noqa: SLF001  call() waits for all time
+            command,
+            dict(arguments or {}),
+            destination=list(destination) if destination else None,
+            reply=True,
+            timeout=wait,
+            limit=len(destination) if destination else None,
+            channel=connection.channel(),
         )
         return answers

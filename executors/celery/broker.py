@@ -76,8 +76,8 @@ class QueueLook:
             self._next_queue()
 
     def _count(self, producer: Producer, queue: str) -> None:
-        """A broker whose messages cannot be looked at: what is not empty is taken to hold them all."""
-        if producer.channel.queue_declare(queue, passive=True).message_count:
+        """A broker whose messages cannot be looked at: a queue that is not empty is taken to hold them all."""
+        if _length(producer, queue):
             for delivery in [delivery for delivery in self.wanted.values() if delivery.queue == queue]:
                 self.found.append(self.wanted.pop(delivery.key.attempt_id))
         self._next_queue()
@@ -85,6 +85,18 @@ class QueueLook:
     def _next_queue(self) -> None:
         del self._queues[0]
         self._offset = 0
+
+
+def _length(producer: Producer, queue: str) -> int:
+    from amqp.exceptions import ChannelError
+
+    try:
+        length: int = producer.channel.queue_declare(queue, passive=True).message_count
+    except ChannelError as error:
+        if str(error.reply_code) != "404":
+            raise
+        return 0
+    return length
 
 
 def _redis(producer: Producer) -> Redis | None:

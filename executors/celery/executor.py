@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from executors.base import BaseExecutor
+from executors.celery.cli import commands
 from executors.celery.deliveries import Deliveries
 from executors.celery.errors import BrokerError, BrokerTimeoutError, translated
 from executors.celery.health import complaint
 from executors.celery.messages import TICKET_VARIABLE, Message
-from executors.celery.options import read_options
+from executors.celery.options import BROKER_PREFIX, RESULT_PREFIX, read_options
 from executors.celery.publishing import Budget, Publisher
 from executors.celery.reconciling import Reconciler
 from executors.celery.results import Reader, make_reader
 from executors.celery.watch import Watch
+from executors.cli import CLICommand
 from executors.context import ExecutorContext
 from executors.events import Failed, Lost, Succeeded
 from executors.workload import CodeReference, TaskInstanceKey, TaskInstanceRef, Workload
@@ -43,6 +45,10 @@ class CeleryExecutor(BaseExecutor):
     supports_sentry: ClassVar[bool] = True
     ticket_file: ClassVar[bool] = False
     conf_section: ClassVar[str | None] = "celery"
+    conf_sections_extra: ClassVar[Mapping[str, str]] = {
+        "celery_broker_transport_options": BROKER_PREFIX,
+        "celery_result_backend_transport_options": RESULT_PREFIX,
+    }
 
     def __init__(self, parallelism: int = 32, *, context: ExecutorContext | None = None) -> None:
         super().__init__(parallelism, context=context)
@@ -270,6 +276,11 @@ class CeleryExecutor(BaseExecutor):
             ti.key, (), CodeReference("", ""), queue=ti.queue, executor_config=ti.executor_config
         )
         return True
+
+    @staticmethod
+    def get_cli_commands() -> list[CLICommand]:
+        """``hybrid celery …``."""
+        return commands()
 
     # -- for people ------------------------------------------------------------------------------------------------
 

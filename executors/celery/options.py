@@ -85,6 +85,11 @@ def read_options(options: Mapping[str, str], name: str) -> CeleryOptions:
     broker = read.endpoint("broker_url", DEFAULT_BROKER)
     assert broker is not None
     backend = read.endpoint("result_backend", broker.url if broker.is_redis else "")
+    transport, result_transport = read.nested(BROKER_PREFIX), read.nested(RESULT_PREFIX)
+    if backend == broker and broker.shown.startswith("sentinel"):
+        for option in ("master_name", "sentinel_kwargs"):
+            if option in transport:
+                result_transport.setdefault(option, transport[option])
     prefix = options.get("queue_prefix")
     return CeleryOptions(
         broker=broker,
@@ -103,8 +108,8 @@ def read_options(options: Mapping[str, str], name: str) -> CeleryOptions:
         track_started=read.flag("task_track_started", True),
         pool=read.text("pool", "prefork"),
         tls=read.tls(),
-        broker_transport=read.nested(BROKER_PREFIX),
-        result_transport=read.nested(RESULT_PREFIX),
+        broker_transport=transport,
+        result_transport=result_transport,
     )
 
 

@@ -46,8 +46,8 @@ class Publisher:
         self._app = app
         self._options = options
         self._origin = origin
+        self._connection: Any = None
         self._producer: Producer | None = None
-        self._fanout: Any = None
 
     @property
     def is_connected(self) -> bool:
@@ -117,23 +117,18 @@ class Publisher:
 
     def close(self) -> None:
         """Give the connection up. Never raises; the next call makes another."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
             with suppress(Exception):
-                producer.connection.release()
+                connection.release()
 
     def _connect(self) -> Producer:
         if self._producer is None:
             from kombu.messaging import Producer
 
-            connection = self._app.connection_for_write(connect_timeout=self._options.operation_timeout / 2)
-            try:
-                connection.ensure_connection(max_retries=0)
-                self._producer = Producer(connection.channel())
-            except BaseException:
-                with suppress(Exception):
-                    connection.release()
-                raise
+            self._connection = self._app.connection_for_write()
+            self._connection.ensure_connection(max_retries=0)
+            self._producer = Producer(self._connection.channel())
         return self._producer
 
     def _declaration(self, queue: str) -> list[Any]:

@@ -11,6 +11,7 @@ from executors.workload import TaskInstanceKey
 PAGE = 1000
 """Attempts of one bulk read."""
 LONGEST_PAUSE = 60.0
+_ENDS = {"SUCCESS": "ended without a report", "REVOKED": "was revoked"}
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Reconciler:
         self._next_round = 0.0
         self._left: list[TaskInstanceKey] = []
         self._ended: dict[TaskInstanceKey, float] = {}
-        """Attempts that returned, and when that was seen first: their reports may be on the way."""
+        """Attempts that ended, and when that was seen first."""
 
     def page(self, running: Iterable[TaskInstanceKey], now: float) -> Sequence[TaskInstanceKey]:
         """Whom to ask for now; empty where nothing is due."""
@@ -68,13 +69,14 @@ class Reconciler:
         self._next_round = now + min(LONGEST_PAUSE, self._interval * 2.0 ** min(self._failures, 10))
 
     def _judge(self, key: TaskInstanceKey, outcome: Outcome, verdicts: Verdicts, now: float) -> None:
-        if outcome.state == "FAILURE":
-            verdicts.failed.append((key, outcome.reason or "its Celery task failed without a reason"))
-        elif outcome.state == "REVOKED":
-            verdicts.lost.append((key, f"its Celery task was revoked{': ' * bool(outcome.reason)}{outcome.reason}"))
-        elif outcome.state == "SUCCESS":
-            # Its report is committed by now; the host may be about to tell.
-            if now - self._ended.setdefault(key, now) >= self._interval:
-                verdicts.lost.append((key, "its Celery task ended without a report"))
-        elif outcome.state == "STARTED":
+        if outcome.state == "STARTED":
             verdicts.taken.append(key)
+        elif outcome.state in ("SUCCESS", "FAILURE", "REVOKED") and self._is_late(key, now):
+            if outcome.state == "FAILURE":
+                verdicts.failed.append((key, outcome.reason or "its Celery task failed without a reason"))
+            else:
+                verdicts.lost.append((key, f"its Celery task {_ENDS[outcome.state]}"))
+
+    def _is_late(self, key: TaskInstanceKey, now: float) -> bool:
+        """Not at the first sight: the report of whatever has ended is committed, and the host may be about to tell."""
+        return now - self._ended.setdefault(key, now) >= self._interval

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +34,17 @@ def held() -> Counter[str]:
     counts.update(f"thread {_kind(thread.name)}" for thread in threading.enumerate())
     counts.update(f"process {_command(pid)}" for pid in descendants())
     return counts
+
+
+def settled(seconds: float = 5.0) -> Counter[str]:
+    """:func:`held`, as soon as it stays the same: while a child ends, the kernel's list of children may miss others."""
+    deadline = time.monotonic() + seconds
+    last, same = held(), 0
+    while same < 3 and time.monotonic() < deadline:
+        select.select([], [], [], 0.01)
+        found = held()
+        last, same = found, same + 1 if found == last else 0
+    return last
 
 
 def _descriptors() -> Iterable[str]:

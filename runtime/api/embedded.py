@@ -27,5 +27,5 @@ def serve(settings: Settings, database: Database, tokens: Tokens) -> Iterator[st
             try:
                 yield f"http://{HOST}:{settings.api.port}{PREFIX}"
             finally:
-                server.should_exit = True
+                server.stop()
                 thread.join()

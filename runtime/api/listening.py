@@ -21,7 +21,8 @@ def listen(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no host name"
         raise HybridError(f"{where} cannot be listened on: {reason}; use an address of this host") from error
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # With its protocol named, or asyncio does not turn Nagle's algorithm off and each answer waits 40 ms for an ACK.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)

@@ -27,7 +27,7 @@ def run_api_server(settings: Settings, listener: socket.socket | None = None) ->
     Raises :class:`HybridError` where it cannot begin.
     """
     tokens = load_tokens(settings)
-    database = open_database(settings)
+    database = open_database(settings, "hybrid api-server")
     try:
         with listener or listen(settings.api.host, settings.api.port) as bound:
             settings = with_port_of(bound, settings)

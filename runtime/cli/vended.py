@@ -14,6 +14,7 @@ from typing import Any
 from executors.cli import ActionCommand, Arg, GroupCommand
 from executors.registry import BrokenExecutor, ConfiguredExecutor
 from runtime.cli.command import Group, Verb, load_settings
+from runtime.cli.command_host import CommandHost
 from runtime.config.executors import survey_executors
 from runtime.core.errors import HybridError
 
@@ -26,13 +27,16 @@ def vended_verbs(reserved: Collection[str]) -> dict[str, Verb | Group]:
     Raises :class:`~runtime.core.errors.ConfigError`, and ``ExecutorConfigError`` for a bad list of executors.
     """
     root = Group("", {})
-    asked: set[type] = set()
-    for entry in survey_executors(load_settings()):
+    settings = load_settings()
+    by_class: dict[type, list[ConfiguredExecutor]] = {}
+    for entry in survey_executors(settings):
         if isinstance(entry, BrokenExecutor):
             _warn(entry.reason)
-        elif entry.cls not in asked:  # under another alias it has the same commands
-            asked.add(entry.cls)
-            _Vendor(str(entry.name), reserved).add(root, _commands(entry))
+        else:
+            by_class.setdefault(entry.cls, []).append(entry)
+    for entries in by_class.values():  # under another alias a class has the same commands
+        host = CommandHost(settings, entries)
+        _Vendor(str(entries[0].name), reserved, host).add(root, _commands(entries[0]))
     return dict(sorted(root.verbs.items()))
 
 
@@ -48,9 +52,10 @@ def _commands(entry: ConfiguredExecutor) -> list[Any]:
 class _Vendor:
     """Merges the commands of one executor into those of the others."""
 
-    def __init__(self, name: str, reserved: Collection[str]) -> None:
+    def __init__(self, name: str, reserved: Collection[str], host: CommandHost) -> None:
         self._name = name
         self._reserved = reserved
+        self._host = host
 
     def add(self, group: Group, commands: list[Any], path: str = "hybrid") -> None:
         """Groups of one name become one; of two actions of one name the first stays."""
@@ -69,7 +74,7 @@ class _Vendor:
             elif known is not None:
                 self._leave_out(words, "an executor before it in [core] executor has it too")
             else:
-                group.verbs[command.name] = _verb(command, words)
+                group.verbs[command.name] = _verb(command, words, self._host)
 
     def _leave_out(self, words: str, reason: str) -> None:
         _warn(f"executor {self._name}: a command `{words}` is left out: {reason}")
@@ -98,12 +103,12 @@ def _action_fault(name: str, fields: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _verb(action: ActionCommand, words: str) -> Verb:
-    return Verb(action.help, partial(_run, action, words), partial(_add_arguments, action, words))
+def _verb(action: ActionCommand, words: str, host: CommandHost) -> Verb:
+    return Verb(action.help, partial(_run, action, words, host), partial(_add_arguments, action, words))
 
 
-def _run(action: ActionCommand, words: str, args: Namespace) -> int:
-    code = action.func(args)
+def _run(action: ActionCommand, words: str, host: CommandHost, args: Namespace) -> int:
+    code = host.run(action, args)
     if code is not None and not isinstance(code, int):
         raise HybridError(f"`{words}` returned {type(code).__name__}, which is no exit code")
     return code or 0

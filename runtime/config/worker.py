@@ -28,6 +28,7 @@ def remote_worker_config(settings: Settings) -> dict[str, str]:
     """The same for a worker that reports over HTTP."""
     workers = settings.workers
     return worker_config(settings) | {
+        "home": str(settings.home),
         "start_patience": str(workers.start_patience),
         "task_api_url": settings.task_api_url,
         "task_api_timeout": str(workers.execution_api_timeout),

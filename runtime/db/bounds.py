@@ -1,4 +1,4 @@
-"""What the tables have no room for. SQLite would take it; one rule for both kinds of database, told to the DAG's author."""
+"""What the tables have no room for. SQLite would take it: one rule for both kinds of database, told to the author."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def too_large(dags: Iterable[DagSpec]) -> str | None:
             numbers += [(where, name, getattr(task, name)) for name in ("retries", "pool_slots", "priority_weight")]
         for where, name, text in texts:
             if len(text) > LONGEST_NAME or "\0" in text:
-                return f"{where}: {name} {text[:40]!r} is not allowed; use at most {LONGEST_NAME} characters, and no NUL"
+                return f"{where}: {name} {text[:40]!r} is not allowed; use at most {LONGEST_NAME} characters, no NUL"
         for where, name, number in numbers:
             if abs(number) > LARGEST_NUMBER:
                 return f"{where}: {name} = {number}; it must be at most {LARGEST_NUMBER}"

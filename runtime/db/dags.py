@@ -26,19 +26,7 @@ class DatabaseDagStore:
 
     def save(self, parsed: ParsedFile) -> None:
         """Store one file's DAGs, or its error. A DAG that the file no longer has becomes inactive."""
-        at = clock_now()
-        with self._database.write() as connection:
-            error = parsed.error or too_large(parsed.dags) or self._claimed_elsewhere(connection, parsed)
-            _store_error(connection, parsed.rel_path, error, at)
-            if error is not None:
-                # The last good version stays what it was: a typo in a file must not end the runs of its DAG.
-                return
-            for spec in sorted(parsed.dags, key=lambda spec: spec.dag_id):
-                self._save_dag(connection, parsed, spec, at)
-            names = [spec.dag_id for spec in parsed.dags]
-            connection.execute(
-                update(dag).where(dag.c.rel_path == parsed.rel_path, dag.c.dag_id.not_in(names)).values(is_active=False)
-            )
+        self._database.transact(lambda connection: self._save(connection, parsed, clock_now()))
 
     def forget(self, rel_paths: Sequence[str]) -> None:
         """The files are gone: their DAGs become inactive, their errors are dropped."""
@@ -51,6 +39,19 @@ class DatabaseDagStore:
         with self._database.read() as connection:
             dags = connection.execute(select(dag.c.rel_path).where(dag.c.is_active)).scalars()
             return sorted({*dags, *connection.execute(select(import_error.c.rel_path)).scalars()})
+
+    def _save(self, connection: Connection, parsed: ParsedFile, at: int) -> None:
+        error = parsed.error or too_large(parsed.dags) or self._claimed_elsewhere(connection, parsed)
+        _store_error(connection, parsed.rel_path, error, at)
+        if error is not None:
+            # The last good version stays what it was: a typo in a file must not end the runs of its DAG.
+            return
+        for spec in sorted(parsed.dags, key=lambda spec: spec.dag_id):
+            self._save_dag(connection, parsed, spec, at)
+        names = [spec.dag_id for spec in parsed.dags]
+        connection.execute(
+            update(dag).where(dag.c.rel_path == parsed.rel_path, dag.c.dag_id.not_in(names)).values(is_active=False)
+        )
 
     def _claimed_elsewhere(self, connection: Connection, parsed: ParsedFile) -> str | None:
         names = [spec.dag_id for spec in parsed.dags]

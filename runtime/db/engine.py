@@ -47,12 +47,13 @@ class Database:
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.engine = _sqlite_engine(parsed, busy_timeout) if self.is_sqlite else postgres_engine(parsed, application)
         self._write_lock: Any = threading.Lock() if self.is_sqlite else nullcontext()
-        self._reading = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._reading: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        self._writing: dict[str, Any] = {"write": True} if self.is_sqlite else {}
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot to read from; whatever is written is rolled back."""
-        with self._connect().execution_options(**self._reading) as connection:
+        with self._connect(self._reading) as connection:
             yield connection
 
     @contextmanager
@@ -62,7 +63,7 @@ class Database:
         Raises ``OperationalError`` while the DB is not to be had, and its subclass
         :class:`~runtime.db.postgres.ConflictError` where another transaction was in the way.
         """
-        with self._write_lock, self._connect().execution_options(write=True) as connection, connection.begin():
+        with self._write_lock, self._connect(self._writing) as connection, connection.begin():
             yield connection
 
     def transact(self, work: Callable[[Connection], T]) -> T:
@@ -79,9 +80,10 @@ class Database:
     def close(self) -> None:
         self.engine.dispose()
 
-    def _connect(self) -> Connection:
+    def _connect(self, options: dict[str, Any]) -> Connection:
         try:
-            return self.engine.connect()
+            connection = self.engine.connect()
+            return connection.execution_options(**options) if options else connection
         except PoolTimeoutError as error:
             # Every connection hangs: for whoever waits that is a DB that is not to be had.
             raise OperationalError(None, None, error) from error

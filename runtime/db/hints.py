@@ -58,8 +58,8 @@ def send_hint(database: Database, home: Path) -> None:
     if database.is_sqlite:
         _send_datagrams(home)
         return
-    # Not within the transaction that it tells of: commits with a NOTIFY queue up for one lock of the server, and this one
-    # does not wait for the disk while it has it.
+    # Not within the transaction that it tells of: commits with a NOTIFY queue up for one lock of the server, and this
+    # one does not wait for the disk while it has it.
     alone = database.engine.execution_options(isolation_level="AUTOCOMMIT")
     with contextlib.suppress(SQLAlchemyError), alone.connect() as connection:
         connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")

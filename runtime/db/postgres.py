@@ -1,4 +1,4 @@
-"""How connections to PostgreSQL are made and kept, and what their errors mean. psycopg itself is SQLAlchemy's to import.
+"""How connections to PostgreSQL are made and kept, and what their errors mean. SQLAlchemy alone imports psycopg.
 
 Transactions are READ COMMITTED: whoever decides on what it counted locks first and counts in a second statement.
 """

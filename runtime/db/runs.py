@@ -85,7 +85,7 @@ def insert_run(
     now: int,
     actor: str,
 ) -> int | None:
-    """Insert a queued run and return its id; ``None`` where the DAG has one of that id or date, by whomever, already."""
+    """Insert a queued run and return its id; ``None`` where the DAG has one of that id or date already."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = (
         insert(dag_run)

@@ -62,8 +62,12 @@ class Cut(TypeDecorator[str]):
     impl = String
     cache_ok = True
 
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self._length = length
+
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:
-        return value if value is None else value.replace("\0", "\\0")[: self.impl_instance.length]
+        return value if value is None else value.replace("\0", "\\0")[: self._length]
 
 
 def _one_of(column: str, values: type[RunState | TaskState | AttemptState]) -> CheckConstraint:

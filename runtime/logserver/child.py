@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from runtime.config import Settings
+from runtime.core.errors import HybridError
 from runtime.logserver.listening import listen, place
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 STEADY_SECONDS = 60.0
 """One that ran for so long did not fail to come up: the next pause is the first one again."""
 END_SECONDS = 2.0
-LOG_SECRET_VARIABLE = "HYBRID__LOGGING__WORKER_LOG_SERVER_SECRET"
+LOG_SECRET_VARIABLE = "HYBRID__LOGGING__WORKER_LOG_SERVER_SECRET"  # noqa: S105  a name
 """All that the child has to know of the keys."""
 COMMAND = (sys.executable, "-m", "runtime.cli.main", "serve-logs")
 
@@ -86,6 +87,9 @@ class LogServerChild:
                 f"no log server on {place(self._settings.logging)}: {error.strerror}; other hosts cannot read this "
                 "host's logs unless what holds the port serves them",
             )
+            return
+        except HybridError as error:
+            self._pause(now, f"no log server: {error}")
             return
         self._started = now
 

@@ -22,7 +22,7 @@ def run_processor(settings: Settings) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    database = open_database(settings)
+    database = open_database(settings, "hybrid dag-processor")
     try:
         store = DatabaseDagStore(database, paused_at_creation=settings.core.dags_are_paused_at_creation)
         processor = make_processor(settings, store)

@@ -11,7 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from executors.base import BaseExecutor
+from executors.callbacks import CallbackRequest
 from executors.events import Accepted, ExecutorEvent, Failed, Lost, Running, Succeeded, Unknown
 from executors.workload import TaskInstanceKey, TaskInstanceRef
 from runtime.scheduler.mailbox import Figures
@@ -21,6 +24,7 @@ LONGEST_TEXT = 4000
 """Characters of what an executor says of an attempt."""
 LONGEST_ID = 250
 """Of the column ``task_attempt.external_id``."""
+LONGEST_CALLBACK = 100_000
 MOST_SLOTS = 2**31 - 1
 """Of the integer columns of ``executor_status``; an unlimited executor offers more."""
 _TEXTS: Mapping[type, str] = {
@@ -116,6 +120,16 @@ def not_adopted(value: object, offered: Iterable[TaskInstanceRef]) -> list[TaskI
             raise RubbishError(f"try_adopt_task_instances() returned {clean(repr(ref), 80)}, which was not offered")
         missing[ref.key] = known[ref.key]
     return list(missing.values())
+
+
+def callback(request: object) -> str:
+    """A request for a callback, as it goes into the database. Raises ``ValueError`` where it is none."""
+    if type(request) is not str or len(request) > LONGEST_CALLBACK:
+        raise ValueError(f"a callback request is JSON of at most {LONGEST_CALLBACK} characters")
+    try:
+        return CallbackRequest.from_json(request).to_json()
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"this is no callback request: {error}") from error
 
 
 def task_log(value: object, *_: object) -> tuple[list[str], list[str]]:

@@ -4,9 +4,12 @@ The scheduler's thread posts and takes, and never waits for an executor; an exec
 made is a sick lane with a visible reason, delays no other lane, and recovers by itself. Because only the lane's thread
 touches the executor, executors need no locks.
 
-What a lane cannot do: a hang in C code that holds the interpreter lock stops every thread of the process, and a crash
-of the interpreter ends them all. A stuck thread is never replaced either: two threads in one executor are worse than
-one that is stuck; its lane stays unavailable until the call returns, or the scheduler is restarted.
+What an executor says is checked here, by :mod:`runtime.scheduler.containment`: what comes out of a lane is well-formed.
+
+What a lane cannot do: a hang in C code that holds the interpreter lock stops every thread of the process, a crash of
+the interpreter ends them all, and descriptors that an executor closes although they are others' are gone. A stuck
+thread is never replaced either: two threads in one executor are worse than one that is stuck; its lane stays
+unavailable until the call returns, or the scheduler is restarted.
 """
 
 from __future__ import annotations
@@ -184,8 +187,11 @@ class Lane:
         return taken
 
     def send_callback(self, request: str) -> None:
-        """Bring an executor's request for a callback, as JSON, to the scheduler. Thread-safe, from any thread."""
-        self._mail.deliver([CallbackSent(self.name, request)])
+        """Bring an executor's request for a callback, as JSON, to the scheduler. Thread-safe, from any thread.
+
+        Raises ``ValueError`` where it is no :class:`~executors.callbacks.CallbackRequest`.
+        """
+        self._mail.deliver([CallbackSent(self.name, containment.callback(request))])
 
     def status(self) -> LaneStatus:
         """How the lane is; true also while its thread is stuck. Cheap enough for every loop."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,11 +10,10 @@ from sqlalchemy import Connection, Row, bindparam, insert, update
 from sqlalchemy.exc import OperationalError
 
 from executors.events import Accepted, Failed, Lost, Succeeded
-from executors.workload import TaskInstanceRef, Workload
 from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
-from runtime.core.states import IllegalTransitionError, TaskState
-from runtime.db.engine import Database, database_clock
+from runtime.core.states import IllegalTransitionError
+from runtime.db.engine import Database
 from runtime.db.postgres import ConflictError
 from runtime.db.schema import callback_request, dag_run, task_attempt
 from runtime.db.transitions import GuardRefusedError
@@ -23,7 +21,8 @@ from runtime.metrics.collector import Collector
 from runtime.scheduler import leases
 from runtime.scheduler.creation import create_due_runs
 from runtime.scheduler.duties import Brought, LoopOptions, Schedule
-from runtime.scheduler.lanes import Health, Lane, LaneStatus
+from runtime.scheduler.exchange import Exchange, Offers
+from runtime.scheduler.lanes import Health, Lane
 from runtime.scheduler.limits import NOT_NOW
 from runtime.scheduler.loading import (
     claim,
@@ -35,14 +34,14 @@ from runtime.scheduler.loading import (
     reload,
 )
 from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
-from runtime.scheduler.mailbox import CallAnswer, CallbackSent
+from runtime.scheduler.mailbox import CallbackSent
 from runtime.scheduler.memory import Handed, Memory
-from runtime.scheduler.recovery import recover, stop_cleared, take_answer
+from runtime.scheduler.recovery import recover, stop_cleared
 from runtime.scheduler.runs import RunModel
-from runtime.scheduler.silence import ApiWatch
+from runtime.scheduler.silence import Silence
 from runtime.scheduler.status import gauge_lanes, write_status
 from runtime.scheduler.step import Step
-from runtime.scheduler.timeouts import check_heartbeats, check_queued, fire_timers
+from runtime.scheduler.timeouts import check_queued, fire_timers
 from runtime.scheduler.waking import Bell
 from runtime.service.figures import count_batch, time_scheduled
 
@@ -61,7 +60,6 @@ _RACES = (GuardRefusedError, IllegalTransitionError, ConflictError)
 _EXTERNAL_ID = (
     update(task_attempt).where(task_attempt.c.id == bindparam("b_id")).values(external_id=bindparam("v_external"))
 )
-Offers = dict[str, list[TaskInstanceRef]]
 
 
 class Scheduler:
@@ -96,9 +94,9 @@ class Scheduler:
         self._clock = clock
         self._schedule = Schedule()
         self._again = False
-        self._alive_since = self._last_step = clock()
-        self._api = ApiWatch()
-        self._skew = 0
+        self._last_step = clock()
+        self._silence = Silence(self._last_step, by_database_clock=clock is clock_now)
+        self._exchange = Exchange(lanes, memory, policy, self.stats)
         self._shown: dict[str, Health] = {}
         self._brought = Brought()
         """Of a step that was undone."""
@@ -134,12 +132,12 @@ class Scheduler:
         """
         at = self._clock()
         if at - self._last_step > STALL * SECOND:
-            self._alive_since = at
+            self._silence.forgive(at)
         if at < self._last_step:
             # The clock was set back: no duty, the lease's renewal above all, may wait for the old time to come again.
             self._schedule = Schedule()
         self._last_step = at
-        brought, self._brought = self._take(self._brought), Brought()
+        brought, self._brought = self._exchange.take(self._brought), Brought()
         look = self._schedule.is_due("look", at, self.options.idle_sleep) or hinted
         reported = self._bell is None or self._bell.hush()
         if not hinted and (self._is_idle(at, brought) or not (look or reported or self._must_write(at, brought))):
@@ -155,7 +153,7 @@ class Scheduler:
         except OperationalError:
             self._brought = brought
             self._schedule.look = 0
-            self._alive_since = at  # heartbeats could not be written either
+            self._silence.forgive(at)  # heartbeats could not be written either
             raise
         except _UndoneError as undone:
             self._isolate(at, undone, brought)
@@ -237,7 +235,7 @@ class Scheduler:
         connection, memory = step.connection, self.memory
         self._refresh_pauses(connection)
         if self._schedule.is_due("silence", step.at, SILENCE):
-            self._check_silence(step)
+            self._silence.check(step, self.policy, self.options.heartbeat_timeout)
         if self._schedule.is_due("chores", step.at, CHORES):
             self._do_chores(step)
         if not self.dispatching:
@@ -256,16 +254,6 @@ class Scheduler:
             runs.append(claim(step.connection, row, self.memory.identity, self.memory.graphs, step.at))
             step.adopt_run(runs[-1])
         return runs
-
-    def _check_silence(self, step: Step) -> None:
-        timeout = self.options.heartbeat_timeout
-        self._api.look(step.connection, step.at)
-        if self._clock is clock_now:
-            self._skew = database_clock(step.connection) - clock_now()
-        oldest = step.at - round(timeout * SECOND)
-        if self._alive_since <= oldest:
-            by_http = self._api.alive_since is not None and self._api.alive_since <= oldest
-            check_heartbeats(step, self.policy, timeout, skew=self._skew, by_http=by_http)
 
     def _do_chores(self, step: Step) -> None:
         step.counted[BURIED] += len(leases.bury_dead(step.connection, self.memory.identity))
@@ -337,15 +325,7 @@ class Scheduler:
             memory.quiescing.pop(identifier, None)
         for run in step.ended_runs:
             memory.drop(run)
-        by_executor: dict[str, list[Workload]] = defaultdict(list)
-        for handed, workload in step.launches:
-            memory.handed[workload.key.attempt_id] = handed
-            by_executor[handed.executor].append(workload)
-        for executor, workloads in by_executor.items():
-            self.lanes[executor].dispatch(*workloads)
-        self._tell_ends(step)
-        for executor, refs in offers.items():
-            self._offer(executor, refs)
+        self._exchange.hand_over(step, offers)
         count_batch(self.stats, step.batch)
         time_scheduled(self.stats, step.batch)
         self._count(step.counted)
@@ -353,25 +333,6 @@ class Scheduler:
             # A place under max_active_runs is free.
             self._look_soon()
         self._again = self._again or bool(memory.stale)
-
-    def _tell_ends(self, step: Step) -> None:
-        """Tell executors which of their attempts have reported, and which must be stopped."""
-        for handed in step.reported:
-            if handed.executor not in self.policy.piped and handed.executor in self.lanes:
-                self.lanes[handed.executor].reported(handed.key)
-        for attempt in step.revoked:
-            if attempt.row.executor in self.lanes:
-                self.memory.handed.pop(attempt.row.id, None)
-                if attempt.ti_state is TaskState.RESTARTING:
-                    self.memory.stopping.add(attempt.row.id)
-                self.lanes[attempt.row.executor].revoke(attempt.reference)
-
-    def _offer(self, executor: str, refs: list[TaskInstanceRef]) -> None:
-        token = (executor, refs)
-        if executor in self.lanes:
-            self.lanes[executor].call("try_adopt_task_instances", refs, token=token)
-        else:
-            take_answer(self.memory, self.lanes, CallAnswer(token, error="the executor is no longer configured"))
 
     def _undo(self, step: Step) -> None:
         self.memory.handed.update(step.freed)
@@ -422,39 +383,13 @@ class Scheduler:
         with self.database.write() as connection:
             connection.execute(update(dag_run).where(dag_run.c.id == identifier).values(reason=reason))
 
-    # -- executors -----------------------------------------------------------------------------------------------
-
     def _count(self, counted: Mapping[str, int]) -> None:
         for name, count in counted.items():
             if count:
                 self.stats.incr(name, count)
 
-    def _take(self, brought: Brought) -> Brought:
-        ended = {fact.key.attempt_id for fact in brought.final}
-        for lane in self.lanes.values():
-            for thing in lane.take():
-                if isinstance(thing, CallAnswer):
-                    take_answer(self.memory, self.lanes, thing)
-                elif isinstance(thing, Succeeded | Failed | Lost):
-                    if thing.key.attempt_id in ended or thing.key.attempt_id not in self.memory.handed:
-                        self.stats.incr("scheduler.duplicate_events")
-                    ended.add(thing.key.attempt_id)
-                    brought.final.append(thing)
-                elif isinstance(thing, Accepted):
-                    brought.accepted.append(thing)
-                elif isinstance(thing, CallbackSent):
-                    brought.callbacks.append(thing)
-        return brought
-
     def _free_slots(self) -> dict[str, int]:
-        if not self.dispatching:
-            return {}
-        occupied = self.memory.occupied()
-        free = {}
-        for name, lane in self.lanes.items():
-            status = lane.status()
-            free[name] = _room(status, occupied.get(name, 0))
-        return free
+        return self._exchange.free_slots() if self.dispatching else {}
 
     def _look_soon(self) -> None:
         self._schedule.look = 0
@@ -472,9 +407,3 @@ class _UndoneError(Exception):
 def _run_of(handed: Mapping[str, Handed], fact: Succeeded | Failed | Lost) -> int | None:
     holder = handed.get(fact.key.attempt_id)
     return None if holder is None else holder.dag_run_id
-
-
-def _room(status: LaneStatus, occupied: int) -> int:
-    if status.health not in (Health.HEALTHY, Health.DEGRADED):
-        return 0
-    return (status.parallelism or 2**31) - occupied

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from runtime.core.clock import SECOND
+from runtime.core.clock import now as clock_now
 from runtime.db.components import API_SERVER, SILENT_SECONDS, last_heartbeat
+from runtime.db.engine import database_clock
+from runtime.scheduler.losses import LossPolicy
+from runtime.scheduler.step import Step
+from runtime.scheduler.timeouts import check_heartbeats
 
 
 @dataclass(slots=True)
@@ -34,3 +39,30 @@ class ApiWatch:
             self.alive_since = None
         elif self.alive_since is None or pause > SILENT_SECONDS * SECOND:
             self.alive_since = at
+
+
+class Silence:
+    """Gives attempts up whose heartbeats have stopped.
+
+    :param at: since when this scheduler listens, in microseconds.
+    :param by_database_clock: heartbeats are dated by the database's clock, steps by this host's.
+    """
+
+    def __init__(self, at: int, *, by_database_clock: bool) -> None:
+        self._listening_since = at
+        self._by_database_clock = by_database_clock
+        self._api = ApiWatch()
+
+    def forgive(self, at: int) -> None:
+        """Until ``at`` nobody could be heard: all have one full timeout from now."""
+        self._listening_since = at
+
+    def check(self, step: Step, policy: LossPolicy, timeout: float) -> None:
+        """Lose the attempts that have been silent for ``timeout`` seconds, if they could have been heard."""
+        self._api.look(step.connection, step.at)
+        oldest = step.at - round(timeout * SECOND)
+        if self._listening_since > oldest:
+            return
+        skew = database_clock(step.connection) - clock_now() if self._by_database_clock else 0
+        by_http = self._api.alive_since is not None and self._api.alive_since <= oldest
+        check_heartbeats(step, policy, timeout, skew=skew, by_http=by_http)

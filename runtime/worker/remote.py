@@ -68,7 +68,8 @@ class RemoteWorker:
         """Run one attempt; return when nothing of it runs any more and its report has been taken, or is hopeless.
 
         Returns whether the task API has taken a report, whatever that says, and else why not. Raises ``OSError`` where
-        no process can be made.
+        nothing has begun and another worker may do better: no process can be made, or the task API gave no answer to
+        the start.
         """
         if not is_uuid(attempt_id):
             return False, "this is no attempt id"
@@ -88,7 +89,10 @@ class RemoteWorker:
             while not sweep_children():
                 time.sleep(0.001)
             reporter.close()
-        self._remember(attempt.session.run)
+        session = attempt.session
+        if session.run is None and session.refusal is None:
+            raise ConnectionError(session.lost or "the task API was not asked")
+        self._remember(session.run)
         assert attempt.end is not None
         return attempt.end
 

@@ -33,7 +33,7 @@ from runtime.config.executors import load_registry
 from runtime.core.task_api import TICKET_VARIABLE
 from runtime.db.engine import Database
 from runtime.scheduler.tickets import Tickets
-from runtime.tokens.keys import load_tokens
+from runtime.tokens.keys import load_tokens, log_secret
 from runtime.tokens.tokens import Tokens
 
 JWT_SECRET = "canary-jwt-secret-" + "5" * 64
@@ -145,7 +145,7 @@ def full_of_secrets(url: str, deployment: Deployment) -> tuple[Deployment, list[
     deployment.standalone()
     if not url:
         secrets.append((deployment.home / "jwt.key").read_bytes())
-    return deployment, secrets
+    return deployment, [*secrets, log_secret(settings_of(deployment)).encode()]
 
 
 def settings_of(deployment: Deployment):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import signal
 import subprocess
@@ -38,7 +39,7 @@ class Sturdy(MyExecutor):
 
     def execute_async(self, key, command, queue=None, executor_config=None):
         super().execute_async(key, command, queue, executor_config)
-        self.launched.append(self.processes[key])
+        self.launched.append(list(self.processes)[-1])
 
 
 class CountsASlotTwice(Sturdy):
@@ -150,14 +151,15 @@ class AsksPolitely(Sturdy):
     """SIGTERM, and nothing after it."""
 
     def revoke_task(self, ti):
-        BaseExecutor.revoke_task(self, ti)
-        if process := self.processes.pop(ti.key, None):
-            os.killpg(process.pid, signal.SIGTERM)
+        self.grace = 3600
+        super().revoke_task(ti)
+        self.grace = 0.3
 
 
 class KillsTheLeaderOnly(Sturdy):
-    def send(self, process, signum):
-        process.send_signal(signum)
+    def send(self, process, *signals):
+        for signum in signals:
+            process.send_signal(signum)
 
 
 class RevokesOnlyWhatRuns(Sturdy):
@@ -195,16 +197,16 @@ class GoneIsDone(Sturdy):
     """Success because the process is no longer there."""
 
     def sync(self):
-        for key, process in list(self.processes.items()):
+        for process, (key, _) in list(self.processes.items()):
             if process.poll() is not None:
-                del self.processes[key]
+                del self.processes[process]
                 self.success(key)
 
 
 class ReadsNoOutput(Sturdy):
     def execute_async(self, key, command, queue=None, executor_config=None):
-        self.processes[key] = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-        self.launched.append(self.processes[key])
+        self.launched.append(subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True))
+        self.processes[self.launched[-1]] = key, math.inf
 
 
 class RunsInTheForeground(Sturdy):
@@ -212,11 +214,10 @@ class RunsInTheForeground(Sturdy):
 
     def execute_async(self, key, command, queue=None, executor_config=None):
         super().execute_async(key, command, queue, executor_config)
-        with_patience = self.processes[key]
         try:
-            with_patience.wait(1.0)
+            self.launched[-1].wait(1.0)
         except subprocess.TimeoutExpired:
-            with_patience.kill()
+            self.launched[-1].kill()
 
 
 class RetriesForEver(Sturdy):
@@ -232,8 +233,8 @@ class LeaksProcesses(Sturdy):
 
 class TerminatesTheFirstOnly(Sturdy):
     def terminate(self):
-        for key in list(self.processes)[1:]:
-            del self.processes[key]
+        for process in list(self.processes)[1:]:
+            del self.processes[process]
         super().terminate()
 
 
@@ -244,7 +245,7 @@ class LaunchesAtTheEnd(Sturdy):
 
 class LeavesZombies(Sturdy):
     def terminate(self):
-        for process in self.processes.values():
+        for process in self.processes:
             self.send(process, signal.SIGKILL)
         self.processes.clear()
 

@@ -1,4 +1,4 @@
-"""The contract's tasks as attempts of a DAG, with the task service of this host and its database behind the executor."""
+"""The contract's tasks as attempts of a DAG, with this host's task service and its database behind the executor."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from executors.names import parse_executors
 from executors.testing import LaunchContract
 from executors.testing.launches import Launch
 from executors.workload import TaskInstanceKey, Workload
-from runtime.config import Settings
 from runtime.authoring.defaults import Defaults
+from runtime.config import Settings
 from runtime.config.worker import worker_config
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database

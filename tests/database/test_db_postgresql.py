@@ -83,10 +83,14 @@ def test_connections_that_the_server_closed_are_replaced_before_use(
 
 def test_connection_lost_in_a_transaction(url: str, database: Database, postgres: Postgres) -> None:
     """It says so, changes nothing, and the next one works."""
-    with pytest.raises(OperationalError) as caught, database.write() as connection:
+
+    def lose(connection: Any) -> None:
         set_slots(connection, "default_pool", 7)
         postgres.disconnect(url)
         set_slots(connection, "default_pool", 8)
+
+    with pytest.raises(OperationalError) as caught, database.write() as connection:
+        lose(connection)
     assert "\n" not in str(caught.value.orig)
     assert slots(database) == 128
 
@@ -203,11 +207,15 @@ def test_frozen_transaction_lets_go_of_its_locks(url: str, monkeypatch: pytest.M
     """As of a scheduler that was stopped in the middle of a step; it finds out when it goes on."""
     monkeypatch.setattr(connecting, "_SESSION", "SET idle_in_transaction_session_timeout = '200ms'")
     database = Database(url)
-    with pytest.raises(OperationalError), database.write() as frozen:
+
+    def freeze(frozen: Any) -> None:
         set_slots(frozen, "default_pool", 7)
         with database.write() as other:
             set_slots(other, "default_pool", 8)
         set_slots(frozen, "default_pool", 9)
+
+    with pytest.raises(OperationalError), database.write() as connection:
+        freeze(connection)
     assert slots(database) == 8
     database.close()
 
@@ -242,11 +250,15 @@ def test_run_does_not_end_under_tasks_that_are_being_cleared(database: Database)
     attempt = world.queue(instance)
     world.start(attempt)
     world.finish(attempt)
-    with pytest.raises(GuardRefusedError, match="cleared"), database.write() as connection:
+
+    def end_it(connection: Any) -> None:
         step = Step(Memory(world.me, router("one")), connection, world.at)
         step.adopt_run(reload(connection, run))
         assert world.clear("d") == 1
         step.finish_runs()
+
+    with pytest.raises(GuardRefusedError, match="cleared"), database.write() as connection:
+        end_it(connection)
     assert world.run(run.id).state == "running"
     assert world.states(run.id) == {"only": "none"}
 

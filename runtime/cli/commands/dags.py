@@ -96,6 +96,7 @@ def _trigger(args: Namespace) -> int:
 
 def _test(args: Namespace) -> int:
     from runtime.cli.foreground import serve_task_api, show_change
+    from runtime.config.withholding import withhold_signing_key
     from runtime.processing.once import parse_into
     from runtime.scheduler.foreground import run_dag_once
 
@@ -104,6 +105,7 @@ def _test(args: Namespace) -> int:
     logical_date = parse_moment("DATE", args.date, settings.core.default_timezone)
     if logical_date is None:
         logical_date = clock.now()
+    withhold_signing_key()
     log_to_stderr("ERROR")  # Import errors come back as the command's own error.
     parse = parse_into(settings)
     state = run_dag_once(settings, parse, serve_task_api, args.dag_id, logical_date, conf, show_change)

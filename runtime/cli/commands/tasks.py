@@ -97,8 +97,8 @@ def _clear(args: Namespace) -> int:
     with database.read() as connection:
         queries.dag_spec(connection, args.dag_id)
     confirm(f"Clear {which}{tasks} in {runs} of DAG {args.dag_id}, so that they run again?", yes=args.yes)
-    with database.write() as connection:
-        count = clear_tasks(
+    count = database.transact(
+        lambda connection: clear_tasks(
             connection,
             dag_id=args.dag_id,
             run_id=args.run_id,
@@ -106,8 +106,9 @@ def _clear(args: Namespace) -> int:
             only_failed=args.only_failed,
             now=clock.now(),
         )
-    database.close()
+    )
     send_hint(database, settings.home)
+    database.close()
     print(f"cleared {count} task instance{'' if count == 1 else 's'}")
     return 0
 

@@ -10,7 +10,7 @@ from runtime.core import messages as m
 from runtime.core.ids import uuid7
 from runtime.core.states import AttemptState
 from runtime.core.task_api import PREFIX
-from runtime.db.hints import HintSocket
+from runtime.db.hints import open_hints
 from runtime.db.schema import xcom
 from runtime.db.transitions import Batch
 from runtime.tokens.tokens import RUN, Claims
@@ -108,8 +108,8 @@ def test_a_finish_that_contradicts_the_first_one_is_refused(api: Caller, world, 
     assert world.ti("t").state == "success"
 
 
-def test_a_finish_wakes_the_schedulers_of_the_home(api: Caller, home, running: str, wait_until):
-    hints = HintSocket(home, "scheduler")
+def test_a_finish_wakes_the_schedulers(api: Caller, options, database, running: str, wait_until):
+    hints = open_hints(options, database, "scheduler")
     try:
         assert api.ask(m.Heartbeat(running, "n1")).status == 200
         assert not hints.drain()

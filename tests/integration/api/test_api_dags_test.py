@@ -1,4 +1,4 @@
-"""``hybrid dags test`` with an executor that only starts the command it is given: it finds a task API in the command."""
+"""``hybrid dags test`` with an executor that only starts the command it is given, which finds a task API by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-EXECUTOR = '''
+EXECUTOR = """
 import subprocess
 from executors import BaseExecutor
 
@@ -35,7 +35,7 @@ class Popen(BaseExecutor):
             process.kill()
             process.wait()
             self.lost(key, "terminated")
-'''
+"""
 DAG = """
 from runtime import DAG, task
 import os, signal, time

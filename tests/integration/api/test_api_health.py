@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -98,12 +99,13 @@ def test_of_several_schedulers_the_worst_word_on_an_executor_counts(api: Caller,
     assert health(api)["executors"] == expected
 
 
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-def test_without_the_database_nothing_is_known_and_the_answer_is_still_200(api: Caller, options, database, tmp_path):
-    """A file in whose place a folder is: no more can be read from it by a new connection."""
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_without_the_database_nothing_is_known_and_the_answer_is_still_200(api: Caller, database):
+    """A file in whose place a folder is: no new connection can read from it."""
     database.engine.dispose()
-    path = tmp_path / "hybrid.db"
-    for file in tmp_path.glob("hybrid.db*"):
+    path = Path(database.engine.url.database)
+    files = list(path.parent.glob(f"{path.name}*"))
+    for file in files:
         file.rename(file.with_name(f"away-{file.name}"))
     path.mkdir()
     found = health(api)
@@ -111,8 +113,8 @@ def test_without_the_database_nothing_is_known_and_the_answer_is_still_200(api: 
     assert {found[name]["status"] for name in ("scheduler", "dag_processor", "api_server")} == {"unhealthy"}
     assert api.get("/metrics").status == 503
     path.rmdir()
-    for file in tmp_path.glob("away-*"):
-        file.rename(file.with_name(file.name.removeprefix("away-")))
+    for file in files:
+        file.with_name(f"away-{file.name}").rename(file)
     assert health(api)["metadatabase"] == {"status": "healthy"}
 
 

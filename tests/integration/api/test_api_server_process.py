@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from calling import Caller, status_of
 
+from runtime.api.listening import listen
 from runtime.core import messages as m
 from runtime.core.task_api import PREFIX
 from runtime.db.components import API_SERVER, BEAT_SECONDS
@@ -162,6 +163,17 @@ def listens(caller: Caller) -> bool:
     except ConnectionRefusedError:
         return False
     return True
+
+
+def test_answers_leave_at_once():
+    """With Nagle's algorithm the second half of each answer would wait 40 ms for the client's ACK of the first.
+
+    asyncio turns it off only for sockets that name their protocol, which those of a listener inherit.
+    """
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        with accepted, client:
+            assert accepted.proto == socket.IPPROTO_TCP
 
 
 def test_a_port_that_is_taken_is_one_line(run):

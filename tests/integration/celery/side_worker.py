@@ -1,4 +1,4 @@
-"""A Celery worker for tests of the executor alone: ``side_worker.py NAME TABLE CONCURRENCY``; options are in ``$OPTIONS``.
+"""A Celery worker for tests of the executor alone: ``side_worker.py NAME TABLE CONCURRENCY``, options in ``$OPTIONS``.
 
 The folder TABLE stands for the task API. ``TABLE/<attempt>.json`` says what the attempt runs; the worker creates
 ``.started`` (once), and ``.reported`` where the command ended well; ``.refused`` makes it stop. ``TABLE/journal`` has a

@@ -1,4 +1,4 @@
-"""A broker that dies, forgets, hangs, refuses or is not there: nothing is lost, nothing runs twice, no secret is told."""
+"""A broker that dies, forgets, hangs, refuses or is not there: nothing is lost or runs twice, no secret is told."""
 
 from __future__ import annotations
 
@@ -17,11 +17,21 @@ ATTEMPTS = 12
 
 
 def all_end_once(executor, table, workloads):
-    """Heartbeats until each has reported."""
-    events = drive(executor, lambda: not executor.running and not executor.queued_tasks)
-    assert {event.key for event in events} == {workload.key for workload in workloads}
-    assert [event for event in events if not isinstance(event, Succeeded)] == []
-    assert sorted(starts(table)) == sorted(workload.key.attempt_id for workload in workloads), "once each"
+    """Heartbeats until each has reported. Celery fails a task that it could not note as started, without running it:
+    then the scheduler launches another attempt.
+    """
+    wanted = {workload.key for workload in workloads}
+    reported = set()
+    while wanted != reported:
+        for event in drive(executor, lambda: not executor.running and not executor.queued_tasks):
+            if isinstance(event, Succeeded):
+                reported.add(event.key)
+            else:
+                assert event.key.attempt_id not in starts(table), f"it was started, and then {event}"
+                wanted.discard(event.key)
+                executor.queue_workload(again := make_workload(table))
+                wanted.add(again.key)
+    assert sorted(starts(table)) == sorted(key.attempt_id for key in wanted), "once each"
     assert executor.slots_occupied == 0
 
 
@@ -97,7 +107,9 @@ class TestUnavailable:
             with pytest.raises(BrokerError, match="refuses the user name or password") as raised:
                 executor.heartbeat()
             shown = "".join(traceback.format_exception(raised.value))
-            shown += f"{executor.debug_dump()} {executor.health_check()} {executor!r} {executor.options!r} {caplog.text}"
+            shown += (
+                f"{executor.debug_dump()} {executor.health_check()} {executor!r} {executor.options!r} {caplog.text}"
+            )
             assert "one@home" not in shown
             assert "one%40home" not in shown
             fine = started(server.url, table)

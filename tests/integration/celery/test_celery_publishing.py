@@ -6,7 +6,6 @@ import base64
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from celery_host import drive, make_executor, make_workload, starts, wait_until, worker
@@ -42,7 +41,9 @@ class TestMessages:
     def test_holds_the_attempt_and_its_ticket_and_nothing_else(self, server, table, started):
         """Protocol 2, JSON; the Celery task's id is the attempt's, and the ticket is in the arguments only."""
         executor = started(server.url, table)
-        workload = make_workload(table, "secret-command", env={"HYBRID_START_TICKET": "the-ticket", "OTHER": "other-env"})
+        workload = make_workload(
+            table, "secret-command", env={"HYBRID_START_TICKET": "the-ticket", "OTHER": "other-env"}
+        )
         executor.queue_workload(workload)
         executor.heartbeat()
         (message,) = messages(server)
@@ -75,7 +76,9 @@ class TestMessages:
         executor.heartbeat()
         assert ids(server, "gpu") == [workload.key.attempt_id]
 
-    @pytest.mark.parametrize(("fields", "reason"), [({"queue": "q" * 300}, "255"), ({"env": {}}, "HYBRID_START_TICKET")])
+    @pytest.mark.parametrize(
+        ("fields", "reason"), [({"queue": "q" * 300}, "255"), ({"env": {}}, "HYBRID_START_TICKET")]
+    )
     def test_what_no_worker_could_start_is_refused_at_once(self, server, table, started, fields, reason):
         executor = started(server.url, table)
         executor.queue_workload(make_workload(table, **fields))
@@ -95,6 +98,27 @@ class TestMessages:
             events = drive(executor, lambda: not executor.running)
         assert events == [Succeeded(workload.key)]
         assert executor.slots_occupied == 0
+
+
+class TestTransports:
+    def test_unix_socket(self, server, table, started):
+        executor = started(server.socket_url, table)
+        executor.queue_workload(workload := make_workload(table))
+        executor.heartbeat()
+        assert ids(server) == [workload.key.attempt_id]
+        assert executor.health_check() == "no Celery worker answers"
+
+    def test_global_keyprefix_is_before_every_key(self, server, table, started):
+        """Also of what is looked for: a message that is there is found."""
+        prefix = {"broker_transport_options.global_keyprefix": "mine:"}
+        executor = started(server.url, table, stuck_after="0.1", result_backend="none", **prefix)
+        executor.queue_workload(workload := make_workload(table))
+        executor.heartbeat()
+        assert {key.partition(":")[0] for key in server.call("KEYS", "*")} == {"mine"}
+        (delivery,) = executor.deliveries.due(1e12)
+        first = delivery.due
+        drive(executor, lambda: delivery.due > first)
+        assert (ids(server, "mine:default"), executor._repeats) == ([workload.key.attempt_id], 0)
 
 
 class TestInstances:

@@ -50,7 +50,7 @@ class Standalone:
         raise AssertionError(f"{text!r} never came: {self.output}")
 
     def daemons(self) -> dict[str, psutil.Process]:
-        """The two children by what they are, once both have said so."""
+        """The children by what they are, once all have said so."""
         deadline = time.monotonic() + DEADLINE
         while time.monotonic() < deadline:
             found = {}
@@ -58,7 +58,7 @@ class Standalone:
                 name = re.fullmatch(r"hybrid ([\w-]+).*", " ".join(child.cmdline()))
                 if name:
                     found[name[1]] = child
-            if set(found) >= {"scheduler", "dag-processor"}:
+            if set(found) >= {"scheduler", "dag-processor", "api-server"}:
                 return found
         raise AssertionError("the daemons did not appear")
 
@@ -101,7 +101,7 @@ def test_a_signal_ends_everything_with_exit_0(standalone, number):
     assert not alive
 
 
-@pytest.mark.parametrize("victim", ["scheduler", "dag-processor"])
+@pytest.mark.parametrize("victim", ["scheduler", "dag-processor", "api-server"])
 def test_a_daemon_that_dies_is_named_and_ends_the_rest_with_exit_1(standalone, victim):
     standalone.read_until("hybrid is ready")
     daemons = standalone.daemons()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from executors.callbacks import CallbackRequest
 from executors.events import Accepted, Failed, Lost, Running, Succeeded
 from executors.testing import ScriptedExecutor
 from executors.workload import TaskInstanceKey, TaskInstanceRef
@@ -243,6 +245,35 @@ def test_good_answers_pass(host: Host):
     assert answers == [(["message"], ["log"]), "the broker?is slow", [str(KEY)]]
 
 
+CALLBACK = CallbackRequest(KEY, "task_retry", "two\nlines \0").to_json()
+
+
+def test_callback_request_is_delivered_as_it_was_sent(host: Host):
+    lane, executor = host.ready(script=lambda made: None)
+    executor.context = replace(executor.context, callback_sink=lane.send_callback)
+    executor.send_callback(CallbackRequest(KEY, "task_retry", "two\nlines \0"))
+    assert host.events(lane) == [CallbackSent("one", CALLBACK)]
+
+
+NO_CALLBACKS = {
+    "none": None,
+    "number": 5,
+    "bytes": b"{}",
+    "empty": "",
+    "object": "{}",
+    "null": "null",
+    "too long": CALLBACK + " " * 100_000,
+}
+
+
+@pytest.mark.parametrize("sent", NO_CALLBACKS.values(), ids=NO_CALLBACKS)
+def test_callback_that_is_none_is_refused_where_it_is_sent(host: Host, sent: Any):
+    lane, _ = host.ready()
+    with pytest.raises(ValueError, match="callback request"):
+        lane.send_callback(sent)
+    assert lane.take() == []
+
+
 def test_revoke_that_raises_frees_the_slot_and_is_a_fault(host: Host, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lanes, "FIRST_PAUSE", NEVER)
     lane, executor = host.ready()
@@ -400,7 +431,7 @@ def test_no_executor_disturbs_its_host(
     lane.revoke(TaskInstanceRef(workload.key))
     lane.call("try_adopt_task_instances", [REF], token="adopt", deadline=0.2)
     lane.call("get_task_log", REF, 1, token="log", deadline=0.2)
-    lane.send_callback("{}")
+    lane.send_callback(CALLBACK)
     taken: list[Any] = []
     host.wait(
         lambda: taken.extend(lane.take()) or {"adopt", "log"} <= {getattr(thing, "token", None) for thing in taken},
@@ -423,7 +454,7 @@ def test_no_executor_disturbs_its_host(
 
 def check(thing: Any) -> None:
     if isinstance(thing, CallbackSent):
-        assert thing.request == "{}"
+        assert thing.request == CALLBACK
     elif isinstance(thing, CallAnswer):
         if thing.token == "adopt" and thing.error is None:
             assert thing.value in ([], [REF])

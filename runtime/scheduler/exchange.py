@@ -1,0 +1,94 @@
+"""What goes back and forth between the scheduler's thread and the lanes: work, ends, questions; events and answers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from executors.events import Accepted, Failed, Lost, Succeeded
+from executors.workload import TaskInstanceRef, Workload
+from runtime.core.states import TaskState
+from runtime.metrics.collector import Collector
+from runtime.scheduler.duties import Brought
+from runtime.scheduler.lanes import Health, Lane, LaneStatus
+from runtime.scheduler.losses import LossPolicy
+from runtime.scheduler.mailbox import CallAnswer, CallbackSent
+from runtime.scheduler.memory import Memory
+from runtime.scheduler.recovery import take_answer
+from runtime.scheduler.step import Step
+
+Offers = dict[str, list[TaskInstanceRef]]
+"""Attempts to be adopted, by executor."""
+
+
+class Exchange:
+    """For the scheduler's thread; nothing here blocks.
+
+    :param lanes: by executor name.
+    """
+
+    def __init__(self, lanes: Mapping[str, Lane], memory: Memory, policy: LossPolicy, stats: Collector) -> None:
+        self._lanes = lanes
+        self._memory = memory
+        self._policy = policy
+        self._stats = stats
+
+    def take(self, brought: Brought) -> Brought:
+        """Add what the lanes have brought since the last time."""
+        ended = {fact.key.attempt_id for fact in brought.final}
+        for lane in self._lanes.values():
+            for thing in lane.take():
+                if isinstance(thing, CallAnswer):
+                    take_answer(self._memory, self._lanes, thing)
+                elif isinstance(thing, Succeeded | Failed | Lost):
+                    if thing.key.attempt_id in ended or thing.key.attempt_id not in self._memory.handed:
+                        self._stats.incr("scheduler.duplicate_events")
+                    ended.add(thing.key.attempt_id)
+                    brought.final.append(thing)
+                elif isinstance(thing, Accepted):
+                    brought.accepted.append(thing)
+                elif isinstance(thing, CallbackSent):
+                    brought.callbacks.append(thing)
+        return brought
+
+    def hand_over(self, step: Step, offers: Offers) -> None:
+        """Pass on what a step decided, once it is committed."""
+        by_executor: dict[str, list[Workload]] = defaultdict(list)
+        for handed, workload in step.launches:
+            self._memory.handed[workload.key.attempt_id] = handed
+            by_executor[handed.executor].append(workload)
+        for executor, workloads in by_executor.items():
+            self._lanes[executor].dispatch(*workloads)
+        self._tell_ends(step)
+        for executor, refs in offers.items():
+            self._offer(executor, refs)
+
+    def free_slots(self) -> dict[str, int]:
+        """How many more attempts each executor takes; 0 where it is sick."""
+        occupied = self._memory.occupied()
+        return {name: _room(lane.status(), occupied.get(name, 0)) for name, lane in self._lanes.items()}
+
+    def _tell_ends(self, step: Step) -> None:
+        """Tell executors which of their attempts have reported, and which must be stopped."""
+        for handed in step.reported:
+            if handed.executor not in self._policy.piped and handed.executor in self._lanes:
+                self._lanes[handed.executor].reported(handed.key)
+        for attempt in step.revoked:
+            if attempt.row.executor in self._lanes:
+                self._memory.handed.pop(attempt.row.id, None)
+                if attempt.ti_state is TaskState.RESTARTING:
+                    self._memory.stopping.add(attempt.row.id)
+                self._lanes[attempt.row.executor].revoke(attempt.reference)
+
+    def _offer(self, executor: str, refs: list[TaskInstanceRef]) -> None:
+        token = (executor, refs)
+        if executor in self._lanes:
+            self._lanes[executor].call("try_adopt_task_instances", refs, token=token)
+        else:
+            take_answer(self._memory, self._lanes, CallAnswer(token, error="the executor is no longer configured"))
+
+
+def _room(status: LaneStatus, occupied: int) -> int:
+    if status.health not in (Health.HEALTHY, Health.DEGRADED):
+        return 0
+    return (status.parallelism or 2**31) - occupied
