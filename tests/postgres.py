@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ from tests.postgres_server import PATIENCE, server_address
 SESSION = "PYTEST_CONTROLLER_PID"
 """Environment variable, set in ``conftest.py`` by the process with which the session ends. Workers inherit it; to ask
 for their parent would give the wrong answer once that was killed."""
-_STATE = "postgres.json"
+PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
+STATE = "postgres.json"
 _TEMPLATE = "migrated"
 
 
@@ -88,13 +92,14 @@ def session_server(shared: Path) -> Path:
 
     :param shared: a folder that all workers of the session see, and no other session.
     """
-    state = shared / _STATE
-    with (shared / f"{_STATE}.lock").open("w") as lock:
+    state = shared / STATE
+    with (shared / f"{STATE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not state.exists():
             words = [sys.executable, postgres_server.__file__, os.environ[SESSION]]
             environment = {name: value for name, value in os.environ.items() if not name.startswith("HYBRID")}
-            started = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
+            with _no_subreaper():
+                started = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
             if not started.stdout:
                 raise RuntimeError(started.stderr)
             server = Postgres(Path(json.loads(started.stdout)["folder"]))
@@ -106,15 +111,28 @@ def session_server(shared: Path) -> Path:
 
 def end_session_server(shared: Path) -> None:
     """End the server, if there is one, and return when it is gone. The guard would end it a moment after us anyway."""
-    if not (shared / _STATE).exists():
+    if not (shared / STATE).exists():
         return
-    state = json.loads((shared / _STATE).read_text())
+    state = json.loads((shared / STATE).read_text())
     with contextlib.suppress(ProcessLookupError):
         guard = os.pidfd_open(state["guard"])
         signal.pidfd_send_signal(guard, signal.SIGTERM)
         select.select([guard], [], [], PATIENCE)
         os.close(guard)
     shutil.rmtree(state["folder"], ignore_errors=True)  # where somebody has killed the guard
+
+
+@contextlib.contextmanager
+def _no_subreaper() -> Iterator[None]:
+    """Some tests make their process adopt orphans, and kill what they find. The guard is everybody's, not theirs."""
+    was = ctypes.c_int()
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(was), 0, 0, 0)
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, was.value, 0, 0, 0)
 
 
 def _name(url: str) -> str:

@@ -60,6 +60,11 @@ class RedisServer:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def running_pid(self) -> int | None:
+        """``None`` while it is down."""
+        return None if self._process is None else self._process.pid
+
     def start(self) -> None:
         """Begin, empty; the port stays what it was. Raises ``RuntimeError`` with the server's log."""
         for _ in range(10):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -57,12 +58,37 @@ def known_headers(attempt_id: str) -> dict[str, Any]:
     }
 
 
+class _Forgiving:
+    """Of a message that came over a connection that is closed: Redis gives it out again, and it will start nothing."""
+
+    __slots__ = ()
+
+    def ack_log_error(self, *args: Any, **options: Any) -> None:
+        with _closed_channel("acknowledged"):
+            super().ack_log_error(*args, **options)  # type: ignore[misc]
+
+    def reject_log_error(self, *args: Any, **options: Any) -> None:
+        with _closed_channel("given back"):
+            super().reject_log_error(*args, **options)  # type: ignore[misc]
+
+
+@contextmanager
+def _closed_channel(what: str) -> Iterator[None]:
+    try:
+        yield
+    except AttributeError as error:  # what kombu 5.7 stumbles over in a channel that has no connection any more
+        log.debug("a message of a connection that was lost cannot be %s: %s", what, error)
+
+
 class HybridConsumer(Consumer):  # type: ignore[misc]
     """Rejects what is not ours in one line without its content, where Celery would log all of it."""
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """As Celery's, for messages that were looked at."""
         handle: Callable[[Any], None] = super().create_task_handler(*args, **options)
+        channel = self.task_consumer.channel
+        if not issubclass(channel.Message, _Forgiving):
+            channel.Message = type("Message", (_Forgiving, channel.Message), {"__slots__": ()})
 
         def on_message(message: Any) -> None:
             try:
@@ -74,6 +100,15 @@ class HybridConsumer(Consumer):  # type: ignore[misc]
             handle(message)
 
         return on_message
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """The broker is gone. What runs goes on; what was only fetched is given back, where that can be done."""
+        try:
+            super().on_connection_error_after_connected(exc)
+        except Exception as error:
+            # kombu 5.7 gives it back through a connection that it has taken apart. The rest of the clean-up follows.
+            log.debug("%s: %s", type(error).__name__, error)
+            super().on_connection_error_after_connected(exc)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """What cannot even be unpacked."""

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import signal
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,12 +16,15 @@ from typing import Any
 from celery import signals
 from celery.apps.worker import Worker
 from celery.concurrency import prefork
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 from celery.platforms import EX_OK
 from celery.worker import state
 from celery.worker.control import Panel
 
 from executors.celery.app import make_app
 from executors.celery.consuming import HybridConsumer
+from executors.celery.options import read_options
+from executors.celery.orphans import adopt_orphans, kill_orphans
 from executors.celery.tasks import Hand, add_task, find_entry
 from executors.context import ExecutorContext
 
@@ -49,6 +53,7 @@ class WorkerOptions:
 
 def run_worker(context: ExecutorContext, options: WorkerOptions) -> int:
     """Work until a signal, or a command, ends it; the exit code. Raises :class:`ExecutorConfigError`."""
+    settings = read_options(context.options, context.name)
     entry = find_entry(context.remote_worker_entry)
     app = make_app(context.options, context.name)
     app.conf.update(
@@ -56,6 +61,8 @@ def run_worker(context: ExecutorContext, options: WorkerOptions) -> int:
         worker_proc_alive_timeout=UP_SECONDS,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        # Else a worker that has lost Redis and found it again fetches messages that must wait for what runs.
+        worker_disable_prefetch=settings.broker.is_redis and settings.prefetch_multiplier == 1,
     )
     hand = Hand(lambda: entry(context.worker_config))
     add_task(app, hand)
@@ -73,13 +80,15 @@ def run_worker(context: ExecutorContext, options: WorkerOptions) -> int:
         without_gossip=True,
         without_mingle=True,
     )
-    worker.tend = options.tend
+    worker.host_tends = options.tend
+    adopt_orphans()
     worker.start()
     return int(worker.exitcode or 0)
 
 
 def _use(hand: Hand) -> None:
     """Celery's settings of a whole process."""
+    warnings.simplefilter("ignore", SecurityWarning)  # of root, who could be made to unpickle things: nothing is here
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_process_init.connect(hand.begin, weak=False)
     signals.worker_process_init.connect(_name_child, weak=False)
@@ -100,12 +109,18 @@ def _name_child(sender: str = "", **_: Any) -> None:
 class HybridWorker(Worker):  # type: ignore[misc]
     """A first signal lets what runs end, a second one stops it, a third one kills it."""
 
-    tend: Callable[[], None] = staticmethod(lambda: None)
+    host_tends: Callable[[], None] = staticmethod(lambda: None)
     _signals = 0
+
+    def tend(self) -> None:
+        """About once a second."""
+        self.host_tends()
+        kill_orphans()
 
     def on_start(self) -> None:
         """Before the pool is forked: what was imported is not to be copied by collections."""
         super().on_start()
+        warnings.simplefilter("ignore", CPendingDeprecationWarning)  # Celery has just said "always"
         gc.collect()
         gc.freeze()
 

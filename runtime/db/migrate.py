@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import MetaData, func, select, update
+from sqlalchemy import MetaData, func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from runtime.core.errors import DatabaseError
@@ -80,8 +80,10 @@ def upgrade(database: Database) -> None:
     config.set_main_option("script_location", str(MIGRATIONS))
     with _explained(database, "migrated"), database.write() as connection:
         if not database.is_sqlite:
-            # A second one waits for the first, and finds nothing to do.
+            # A second one waits for the first, however long that takes, and finds nothing to do.
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

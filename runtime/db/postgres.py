@@ -23,11 +23,12 @@ _CONNECTION: dict[str, Any] = {
 }
 """libpq's own defaults wait two hours for a host that is gone. Whatever the URL says counts instead."""
 _SESSION = """
-SET lock_timeout = '10s';
-SET idle_in_transaction_session_timeout = '30s';
+SET lock_timeout = '5s';
+SET idle_in_transaction_session_timeout = '10s';
 """
 """A process that is frozen inside a transaction holds locks that others wait for; it loses them, and finds out when it
-goes on. SET, and not the start-up packet's ``options``: poolers refuse those."""
+goes on. That is sooner than the leases end of those who wait. SET, and not the start-up packet's ``options``: poolers
+refuse those."""
 _CONFLICTS = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock."""
 _AWAY = frozenset({"25006", "25P03"})

@@ -63,6 +63,9 @@ class RemoteWorker:
         self._orders: list[str] = []
         adopt_orphans()
         set_dumpable(False)
+        # Once: what attempts leave behind here would otherwise be frozen too, and never be collected.
+        gc.collect()
+        gc.freeze()
 
     def run(self, attempt_id: str, ticket: str) -> tuple[bool, str]:
         """Run one attempt; return when nothing of it runs any more and its report has been taken, or is hopeless.
@@ -116,7 +119,6 @@ class RemoteWorker:
                 signal.signal(number, signal.SIG_DFL)
             self._log.install()
 
-        gc.freeze()
         process = Process(self._settings, self._log, self._code.held())
         return fork_child(process, (reporter.fileno(), self._wakeup), prepare)
 

@@ -216,14 +216,16 @@ def new_database(
 
 
 @pytest.mark.parametrize("local", [False, True], ids=["remote", "local"])
-def test_one_instance(new_database: Callable[[], tuple[Database, Callable[[], object]]], local: bool) -> None:
-    kind = type("OneInstance", (OneInstance,), {"new_database": staticmethod(new_database), "local": local})
+def test_one_instance(
+    kind: str, new_database: Callable[[], tuple[Database, Callable[[], object]]], local: bool
+) -> None:
+    machine = type("OneInstance", (OneInstance,), {"new_database": staticmethod(new_database), "local": local})
     options = settings(
-        max_examples=20,
+        max_examples=20 if kind == "sqlite" else 6,
         stateful_step_count=25,
         deadline=None,
         # No shrinking: an example takes a tenth of a second, and the story of a failure is told by its events.
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(kind, settings=options)
+    run_state_machine_as_test(machine, settings=options)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Select, select, text
 from sqlalchemy.exc import OperationalError
 
 from runtime.config import Settings
@@ -19,8 +19,9 @@ from runtime.db import migrate as migrating
 from runtime.db import postgres as connecting
 from runtime.db.engine import Database, open_database
 from runtime.db.postgres import ConflictError
-from runtime.db.schema import REVISION, pool
+from runtime.db.schema import REVISION, attempt_is_active, dag_run, pool, run_is_open, task_attempt
 from runtime.db.transitions import GuardRefusedError
+from runtime.scheduler import limits
 from runtime.scheduler.loading import reload
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.step import Step
@@ -237,7 +238,7 @@ def test_session_defaults_protect_others(database: Database) -> None:
     with database.read() as connection:
         names = ("lock_timeout", "idle_in_transaction_session_timeout", "transaction_isolation")
         shown = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
-    assert shown == ["10s", "30s", "repeatable read"]
+    assert shown == ["5s", "10s", "repeatable read"]
     with database.write() as connection:
         assert connection.execute(text("SHOW transaction_isolation")).scalar() == "read committed"
 
@@ -377,3 +378,23 @@ def test_without_psycopg(settings: Settings, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "psycopg", None)
     told = refused(at(settings, "postgresql+psycopg://me:my-secret@/x"))
     assert told.endswith("run `pip install 'hybrid-runtime[postgres]'`")
+
+
+# -- what does not grow with history
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (select(dag_run.c.id).where(run_is_open), "ix_dag_run_open"),
+        (limits._USED, "ix_task_instance_active"),
+        (select(task_attempt.c.id).where(attempt_is_active), "ix_task_attempt_active"),
+    ],
+)
+def test_partial_indexes_fit_their_queries(database: Database, query: Select[Any], index: str) -> None:
+    """PostgreSQL rewords a condition, of the index and of the query; it must find that they are the same."""
+    with database.read() as connection:
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        words = str(query.compile(database.engine, compile_kwargs={"literal_binds": True}))
+        plan = "\n".join(connection.execute(text(f"EXPLAIN {words}")).scalars())
+    assert index in plan

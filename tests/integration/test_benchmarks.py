@@ -75,6 +75,19 @@ def test_figures_of_a_deployment_of_the_null_executor_and_of_the_bare_machine(tm
     assert list(tmp_path.iterdir()) == []
 
 
+def test_figures_of_the_task_api_on_each_database(tmp_path):
+    process = start(tmp_path, "--only", "task_api")
+    out, err = process.communicate(timeout=110)
+    assert process.returncode == 0, err
+    report = json.loads(out)
+    assert report["failures"] == {}
+    names = ("attempts", "heartbeats", "report")
+    expected = {f"task_api.{kind}.{name}" for kind in ("sqlite", "postgresql") for name in names}
+    assert {figure["key"] for figure in report["figures"]} == expected
+    assert all(figure["gate"] and figure["min"] > 0 for figure in report["figures"])
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_in_a_deployment_it_leaves_no_process_and_no_file(tmp_path, number):
     process = start(tmp_path, "--only", "idle")

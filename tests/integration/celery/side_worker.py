@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import billiard.pool
 from celery.exceptions import Ignore
 from celery.signals import worker_process_init, worker_ready
 
@@ -31,7 +32,15 @@ def die_with_parent(**_):
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
+def heed_sigterm(**_):
+    """From the beginning: billiard's own handler ends a process that has accepted a task and not begun with it."""
+    signal.signal(signal.SIGTERM, lambda *_: told.append("stop"))
+
+
+told = []
+billiard.pool.reset_signals = lambda **_: None  # it would come after us
 worker_process_init.connect(die_with_parent, weak=False)
+worker_process_init.connect(heed_sigterm, weak=False)
 worker_ready.connect(lambda **_: (TABLE / f"ready-{os.getpid()}").touch(), weak=False)
 
 
@@ -48,8 +57,6 @@ def run(attempt_id, ticket):
         raise Ignore from None
     with (TABLE / "journal").open("a") as journal:
         journal.write(f"{attempt_id} {NAME}\n")
-    told = []
-    signal.signal(signal.SIGTERM, lambda *_: told.append("stop"))
     try:
         command = json.loads(note("json").read_text())
         process = subprocess.Popen(
@@ -63,7 +70,7 @@ def run(attempt_id, ticket):
                 raise Ignore
             time.sleep(0.005)
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        told.clear()
     if code:
         raise RuntimeError(f"exit code {code}")
     note("reported").touch()
