@@ -35,6 +35,7 @@ from runtime.scheduler.assembly import Assembly, assemble
 from runtime.scheduler.lanes import Health
 from runtime.scheduler.main import SWITCH_INTERVAL
 from runtime.scheduler.waking import Waker
+from runtime.tokens.keys import load_tokens
 
 PARALLELISM = 256
 """Slots of the executor: more than a loop takes, so that it is never the executor that is waited for."""
@@ -90,7 +91,7 @@ def save_dag(database: Database, shape: str, tasks: int) -> None:
 
 def _run_all(settings: Settings, database: Database, runs: list[tuple[str, int]]) -> list[dict[str, float]]:
     waker = Waker(HintSocket(settings.home, uuid7()))
-    assembly = assemble(settings, database, load_registry(settings), waker)
+    assembly = assemble(settings, database, load_registry(settings), waker, lambda: load_tokens(settings))
     for lane in assembly.lanes.values():
         lane.start()
     assembly.scheduler.begin()

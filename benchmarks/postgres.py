@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,16 +17,27 @@ def kinds() -> tuple[str, ...]:
 
 
 @contextmanager
-def database_url(kind: str, home: Path) -> Iterator[str]:
-    """URL of an empty database; a PostgreSQL server of its own, as durable as it comes, ends afterwards."""
+def databases(kind: str) -> Iterator[Callable[[Path], str]]:
+    """Make the URL of an empty database for a home. PostgreSQL has a server of its own, as durable as it comes."""
     if kind == SQLITE:
-        yield f"sqlite:///{home / 'hybrid.db'}"
+        yield lambda home: f"sqlite:///{home / 'hybrid.db'}"
         return
+    import psycopg
+
     from tests.postgres_server import Server, server_address
 
     server = Server({"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on", "autovacuum": "on"})
     try:
         server.start()
-        yield f"postgresql+psycopg://postgres@/postgres?{server_address(server.folder)}"
+        address = server_address(server.folder)
+        numbers = itertools.count(1)
+
+        def create(home: Path) -> str:
+            name = f"bench_{next(numbers)}"
+            with psycopg.connect(f"{address} user=postgres dbname=postgres", autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE {name}")
+            return f"postgresql+psycopg://postgres@/{name}?{address}"
+
+        yield create
     finally:
         server.close()

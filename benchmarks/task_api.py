@@ -12,14 +12,14 @@ import re
 import socket
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.deployment import deployed
 from benchmarks.figures import Figure, significant
 from benchmarks.plan import DAGS, Plan
-from benchmarks.postgres import database_url, kinds
+from benchmarks.postgres import databases, kinds
 from benchmarks.processes import BenchmarkError, environment, hybrid, last_lines, run_json, running
 from benchmarks.relay_executor import SOCKET
 from benchmarks.task_api_client import Line, Worker
@@ -37,6 +37,8 @@ from runtime.scheduler.leases import Identity, register
 from runtime.scheduler.loading import GraphCache, claim, claimable_runs
 from runtime.tokens.keys import load_tokens
 
+Create = Callable[[Path], str]
+"""Home → URL of a new database."""
 _PATIENCE = 30.0
 _RUNNING = 500
 """Attempts that the heartbeats are for."""
@@ -46,26 +48,31 @@ _STEP = 30.0
 
 def task_api(plan: Plan) -> Iterator[Figure]:
     """Rates and delays of each database."""
-    sizes = plan.sizes
     for kind in kinds():
-        attempts, beats = _rates(plan, kind)
-        what = f"task API, {kind}"
-        yield Figure(f"task_api.{kind}.attempts", f"{what}: start + finish", "attempts/s", attempts)
-        yield Figure(f"task_api.{kind}.heartbeats", "  heartbeats", "requests/s", beats)
-        delays = sorted(_delays(plan, kind))
-        details = {"median": significant(statistics.median(delays)), "max": significant(delays[-1]), "n": len(delays)}
-        p95 = delays[int(0.95 * (len(delays) - 1))]
-        title = f"  report → next task handed over, p95 of {sizes.api_chain}"
-        yield Figure(f"task_api.{kind}.report", title, "ms", (p95,), details)
+        with databases(kind) as create:
+            yield from _of(plan, kind, create)
+
+
+def _of(plan: Plan, kind: str, create: Create) -> Iterator[Figure]:
+    attempts, beats = _rates(plan, create)
+    what = f"task API, {kind}"
+    yield Figure(f"task_api.{kind}.attempts", f"{what}: start + finish", "attempts/s", attempts)
+    yield Figure(f"task_api.{kind}.heartbeats", "  heartbeats", "requests/s", beats)
+    delays = sorted(_delays(plan, create))
+    details = {"median": significant(statistics.median(delays)), "max": significant(delays[-1]), "n": len(delays)}
+    p95 = delays[int(0.95 * (len(delays) - 1))]
+    title = f"  report → next task handed over, p95 of {plan.sizes.api_chain}"
+    yield Figure(f"task_api.{kind}.report", title, "ms", (p95,), details)
 
 
 # -- how much one process answers
 
 
-def _rates(plan: Plan, kind: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _rates(plan: Plan, create: Create) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Attempts and heartbeats per second of each repeat, the first of which is the warm-up."""
     sizes, attempts, beats = plan.sizes, [], []
-    with plan.folder("task-api") as home, database_url(kind, home) as url:
+    with plan.folder("task-api") as home:
+        url = create(home)
         settings = _settings(home, url)
         migrate(settings)
         database = open_database(settings)
@@ -135,15 +142,14 @@ def _queue(database: Database, tasks: int) -> list[str]:
 # -- from report to dispatch
 
 
-def _delays(plan: Plan, kind: str) -> list[float]:
+def _delays(plan: Plan, create: Create) -> list[float]:
     """Milliseconds of each step of the chain, the first ones left out as warm-up."""
     steps = plan.sizes.api_chain
     with ExitStack() as stack:
         home = stack.enter_context(plan.folder("task-api-chain"))
-        url = stack.enter_context(database_url(kind, home))
         inlet = stack.enter_context(_inlet(home / "relay"))
         options = {"core.executor": "relay:benchmarks.relay_executor.RelayExecutor", "core.parallelism": "0"}
-        options |= {"database.sql_alchemy_conn": url, "dag_processor.refresh_interval": "60"}
+        options |= {"database.sql_alchemy_conn": create(home), "dag_processor.refresh_interval": "60"}
         sizes = {"BENCH_CHAIN": str(steps), "BENCH_FAN_OUT": "1", "BENCH_MANY": "1", SOCKET: str(home / "relay")}
         deployment = stack.enter_context(deployed(home, dags=DAGS, options=options, sizes=sizes))
         found = re.search(r"API +(http://\S+)", (home / "standalone.log").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -80,6 +81,21 @@ def _closed_channel(what: str) -> Iterator[None]:
         log.debug("a message of a connection that was lost cannot be %s: %s", what, error)
 
 
+def _survive_rubbish(channel: Any) -> None:
+    """What is no message at all, in a list of Redis or on one of its channels, would end the worker."""
+    handlers: dict[str, Callable[[], Any]] = getattr(channel, "handlers", {})
+    for kind, read in handlers.items():
+        handlers[kind] = partial(_read, read)
+
+
+def _read(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        log.error("a message is thrown away: it is none of Celery's (%s)", type(error).__name__)  # noqa: TRY400
+        return True
+
+
 class HybridConsumer(Consumer):  # type: ignore[misc]
     """Rejects what is not ours in one line without its content, where Celery would log all of it."""
 
@@ -87,6 +103,8 @@ class HybridConsumer(Consumer):  # type: ignore[misc]
         """As Celery's, for messages that were looked at."""
         handle: Callable[[Any], None] = super().create_task_handler(*args, **options)
         channel = self.task_consumer.channel
+        for one in getattr(channel.connection, "channels", ()):
+            _survive_rubbish(one)
         if not issubclass(channel.Message, _Forgiving):
             channel.Message = type("Message", (_Forgiving, channel.Message), {"__slots__": ()})
 

@@ -69,7 +69,13 @@ class Exchange:
         return {name: _room(lane.status(), occupied.get(name, 0)) for name, lane in self._lanes.items()}
 
     def _tell_ends(self, step: Step) -> None:
-        """Tell executors which of their attempts have reported, and which must be stopped."""
+        """Tell executors which of their attempts have started or reported, and which must be stopped.
+
+        Not those that are there when it happens: what is piped goes through them.
+        """
+        for handed in step.started:
+            if handed.executor in self._lanes:
+                self._lanes[handed.executor].started(handed.key)
         for handed in step.reported:
             if handed.executor not in self._policy.piped and handed.executor in self._lanes:
                 self._lanes[handed.executor].reported(handed.key)

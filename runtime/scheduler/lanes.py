@@ -28,7 +28,7 @@ from executors.events import FINAL_EVENTS, ExecutorEvent, Failed
 from executors.workload import TaskInstanceKey, TaskInstanceRef, Workload
 from runtime.core import clock as wall
 from runtime.scheduler import containment
-from runtime.scheduler.mailbox import CallAnswer, CallbackSent, Delivery, Figures, Mailbox, Question
+from runtime.scheduler.mailbox import CallAnswer, CallbackSent, Delivery, Figures, Mailbox, Notice, Question
 from runtime.scheduler.tickets import Tickets
 
 logger = logging.getLogger(__name__)
@@ -165,9 +165,13 @@ class Lane:
         """
         return self._mail.post_revoke(ref)
 
-    def reported(self, *keys: TaskInstanceKey) -> None:
-        """Tell the executor that these attempts' own reports have been taken."""
-        self._mail.post_reported(keys)
+    def started(self, key: TaskInstanceKey) -> None:
+        """Tell the executor that the attempt has been granted its start."""
+        self._mail.post_notice(Notice("started", key))
+
+    def reported(self, key: TaskInstanceKey) -> None:
+        """Tell the executor that the attempt's own report has been taken."""
+        self._mail.post_notice(Notice("reported", key))
 
     def call(self, method_name: str, *args: Any, token: object, deadline: float | None = None) -> None:
         """Ask the executor ``method_name(*args)``; :meth:`take` brings the :class:`CallAnswer` with ``token``.
@@ -352,8 +356,8 @@ class Lane:
             reason = None
             if isinstance(command, TaskInstanceRef):
                 reason = self._revoke(executor, command)
-            elif isinstance(command, TaskInstanceKey):
-                _, reason = self._call(executor, "reported", command)
+            elif isinstance(command, Notice):
+                _, reason = self._call(executor, command.method, command.key)
             elif self._mail.is_open(command, self._clock()):
                 reason = self._answer(executor, command)
             trouble = trouble or reason

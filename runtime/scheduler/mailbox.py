@@ -43,6 +43,14 @@ class Figures:
     running: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """News of an attempt for its executor: ``started`` or ``reported``."""
+
+    method: str
+    key: TaskInstanceKey
+
+
 @dataclass(eq=False, slots=True)
 class Question:
     method: str
@@ -67,7 +75,7 @@ class Mailbox:
         self._unseen = 0
         self._questions: set[Question] = set()
         self._outbox: list[Delivery] = []
-        self._commands: deque[TaskInstanceRef | TaskInstanceKey | Question] = deque()
+        self._commands: deque[TaskInstanceRef | Notice | Question] = deque()
         self.arrivals: dict[TaskInstanceKey, Workload] = {}
         self.heartbeat_wanted = False
 
@@ -97,9 +105,9 @@ class Mailbox:
             self.post()
             return unsent
 
-    def post_reported(self, keys: Iterable[TaskInstanceKey]) -> None:
+    def post_notice(self, notice: Notice) -> None:
         with self._lock:
-            self._commands.extend(keys)
+            self._commands.append(notice)
             self.post()
 
     def post_question(self, question: Question) -> None:
@@ -151,7 +159,7 @@ class Mailbox:
                     self._wake_fd = _eventfd()
         return bool(ready), [handle for handle, flags in ready.items() if flags & select.POLLNVAL]
 
-    def next_command(self) -> TaskInstanceRef | TaskInstanceKey | Question | None:
+    def next_command(self) -> TaskInstanceRef | Notice | Question | None:
         with self._lock:
             return self._commands.popleft() if self._commands else None
 

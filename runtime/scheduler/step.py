@@ -80,6 +80,8 @@ class Step:
     """Runs whose lease this step takes: not ours where it is undone."""
     cleared: list[str] = field(default_factory=list)
     """Attempts of cleared task instances that an executor still holds."""
+    started: list[Handed] = field(default_factory=list)
+    """Attempts of which their executor has not been told that they run."""
     reported: list[Handed] = field(default_factory=list)
     """Attempts whose own report this step applies, while their executor still holds them."""
     quieted: list[str] = field(default_factory=list)

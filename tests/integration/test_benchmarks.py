@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -75,8 +77,16 @@ def test_figures_of_a_deployment_of_the_null_executor_and_of_the_bare_machine(tm
     assert list(tmp_path.iterdir()) == []
 
 
-def test_figures_of_the_task_api_on_each_database(tmp_path):
-    process = start(tmp_path, "--only", "task_api")
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """One that PostgreSQL can reach, which root runs as somebody else; pytest's own are closed."""
+    with tempfile.TemporaryDirectory(prefix="hybrid-bench-test-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_figures_of_the_task_api_on_each_database(open_folder):
+    process = start(open_folder, "--only", "task_api")
     out, err = process.communicate(timeout=110)
     assert process.returncode == 0, err
     report = json.loads(out)
@@ -85,7 +95,7 @@ def test_figures_of_the_task_api_on_each_database(tmp_path):
     expected = {f"task_api.{kind}.{name}" for kind in ("sqlite", "postgresql") for name in names}
     assert {figure["key"] for figure in report["figures"]} == expected
     assert all(figure["gate"] and figure["min"] > 0 for figure in report["figures"])
-    assert list(tmp_path.iterdir()) == []
+    assert list(open_folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -42,8 +42,9 @@ class PlannedExecutor(ScriptedExecutor):
     """Each launch behaves as planned for its task: one word a launch, the last one for all that follow.
 
     ``success failed skipped``: asks for the start, runs, reports, exits. ``hold``: starts and goes on until
-    :meth:`end_held`. ``wait``: is accepted and never starts. ``lost``, ``died``, ``refused``: ends as lost, failed or
-    refused without a start. ``unseen``: reports, and its backend never says that it ended. ``vanish``: starts, then is lost. ``exit 0``: a foreign command that ends well without a report.
+    :meth:`end_held`. ``wait``: is accepted and never starts. ``lost``, ``died``, ``refused``: ends as lost, failed
+    or refused without a start. ``unseen``: reports, and its backend never says that it ended. ``vanish``: starts,
+    then is lost. ``exit 0``: a foreign command that ends well without a report.
     """
 
     def __init__(self, plans: Mapping[str, deque[str]], parallelism: int, *, context: ExecutorContext) -> None:
@@ -54,6 +55,7 @@ class PlannedExecutor(ScriptedExecutor):
         self.adopts = False
         self.told: list[TaskInstanceKey] = []
         """Keys that :meth:`reported` was called with."""
+        self.told_of_starts: list[TaskInstanceKey] = []
 
     def execute_async(
         self, key: TaskInstanceKey, command: Sequence[str], queue: str | None = None, executor_config: Any | None = None
@@ -78,6 +80,9 @@ class PlannedExecutor(ScriptedExecutor):
             self.refuse(key, "as planned")
         elif word == "exit 0":
             self.success(key)
+
+    def started(self, key: TaskInstanceKey) -> None:
+        self.told_of_starts.append(key)
 
     def reported(self, key: TaskInstanceKey) -> None:
         """Frees the slot, as an executor does whose backend is slow to tell."""

@@ -381,3 +381,11 @@ def test_executor_is_told_of_reports_and_may_free_the_slot(scheduling: Make) -> 
     assert s.run_to_end(run) == ["success"]
     assert sorted(key.task_id for key in s.one.told) == names
     s.check_nothing_is_left()
+
+
+def test_executor_is_told_once_of_each_start(s: Scheduling) -> None:
+    s.plan(a="hold", b="wait")
+    s.begin_run(spec("d", task("a"), task("b")))
+    s.rest()
+    s.pass_time(10)
+    assert [key.task_id for key in s.one.told_of_starts] == ["a"]
