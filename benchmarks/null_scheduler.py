@@ -28,7 +28,7 @@ from runtime.core.ids import uuid7
 from runtime.core.specs import DagSpec, ParsedFile, TaskSpec
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database, open_database
-from runtime.db.hints import HintSocket
+from runtime.db.hints import open_hints
 from runtime.db.migrate import migrate
 from runtime.db.runs import create_manual_run
 from runtime.scheduler.assembly import Assembly, assemble
@@ -90,7 +90,7 @@ def save_dag(database: Database, shape: str, tasks: int) -> None:
 
 
 def _run_all(settings: Settings, database: Database, runs: list[tuple[str, int]]) -> list[dict[str, float]]:
-    waker = Waker(HintSocket(settings.home, uuid7()))
+    waker = Waker(open_hints(settings, database, uuid7()))
     assembly = assemble(settings, database, load_registry(settings), waker, lambda: load_tokens(settings))
     for lane in assembly.lanes.values():
         lane.start()

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from celery.exceptions import Ignore, Reject
+from celery.worker.request import Request
 
 from executors.celery.messages import TASK_NAME
 from executors.errors import ExecutorConfigError
@@ -92,6 +93,14 @@ def _signals_stop(runner: Runner) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+class TightLippedRequest(Request):  # type: ignore[misc]
+    """What a worker tells of it, to whoever asks ``celery inspect active``, leaves the ticket out."""
+
+    def info(self, safe: bool = False) -> dict[str, Any]:
+        """As Celery's, where it is asked to be safe."""
+        return {**super().info(safe=True), "args": self.argsrepr}
+
+
 def add_task(app: Celery, hand: Hand) -> None:
     """Make ``hybrid.run`` the only task of ``app``: those that Celery adds by itself call others, as a message says."""
     app.task(
@@ -104,6 +113,7 @@ def add_task(app: Celery, hand: Hand) -> None:
         reject_on_worker_lost=True,
         track_started=False,
         typing=False,
+        Request=TightLippedRequest,
     )
     app.finalize()
     for name in set(app.tasks) - {TASK_NAME}:

@@ -34,9 +34,9 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> int | None:
-    """Clock ticks from boot to the start of ``pid``; ``None`` where there is no such process."""
+    """Clock ticks from boot to the start of ``pid``; ``None`` where no such process lives: a zombie does not."""
     stat = _stat(pid)
-    return None if stat is None else stat[1]
+    return None if stat is None or stat[2] in "ZX" else stat[1]
 
 
 def kill_attempts(attempts: Sequence[AttemptProcess]) -> set[str]:

@@ -112,7 +112,9 @@ def test_frozen_beyond_every_timeout(celery):
 
 def test_first_signal_lets_what_runs_end(celery):
     """And gives back what it had fetched: another worker runs that meanwhile."""
-    celery.configure({"celery": {"worker_prefetch_multiplier": "4", "worker_concurrency": "1"}})
+    celery.configure(
+        {"celery": {"worker_prefetch_multiplier": "4", "worker_concurrency": "1", "stuck_after": "60"}}
+    )
     celery.waiting()
     scheduler, first = celery.begin_all()
     run, attempt = celery.trigger_waiting()
@@ -162,7 +164,7 @@ def test_redis_is_restarted_under_a_running_attempt(celery):
     expect_success(celery, run, states=["success"], losses=0)
     celery.run_to_end("waiting")
     assert worker.process.poll() is None
-    celery.settle(scheduler, SLOTS)
+    celery.settle(scheduler, SLOTS, quiet=False)
 
 
 def test_redis_is_restarted_empty_while_a_run_goes_on(celery, seed):
@@ -176,7 +178,7 @@ def test_redis_is_restarted_empty_while_a_run_goes_on(celery, seed):
         celery.let_pass(dice.uniform(0.0, 1.5))
         celery.redis.start()
     assert celery.wait_for_run("mixed", run, AFTER_TIMEOUT) == "success", celery.states("mixed", run)
-    celery.settle(scheduler, SLOTS)
+    celery.settle(scheduler, SLOTS, quiet=False)
 
 
 def test_flushall_while_a_run_goes_on(celery, seed):
@@ -188,7 +190,7 @@ def test_flushall_while_a_run_goes_on(celery, seed):
         celery.let_pass(dice.uniform(0.1, 0.6))
         celery.redis.flush()
     assert celery.wait_for_run("mixed", run, AFTER_TIMEOUT) == "success", celery.states("mixed", run)
-    celery.settle(scheduler, SLOTS)
+    celery.settle(scheduler, SLOTS, quiet=False)
 
 
 def test_redis_hangs_while_a_run_goes_on(celery, seed):
@@ -203,14 +205,16 @@ def test_redis_hangs_while_a_run_goes_on(celery, seed):
         celery.let_pass(dice.uniform(0.5, 2.0))
         celery.redis.thaw()
     assert celery.wait_for_run("mixed", run, AFTER_TIMEOUT) == "success", celery.states("mixed", run)
-    celery.settle(scheduler, SLOTS)
+    celery.settle(scheduler, SLOTS, quiet=False)
 
 
 def test_every_message_comes_three_times(celery):
     """User code runs once; the others are refused the start."""
     celery.mixed()
-    scheduler, _ = celery.begin_all()
+    celery.api()
+    scheduler = celery.scheduler()
     run = celery.trigger("mixed")
+    wait_until(celery.messages, "messages")
     seen: set[str] = set()
 
     def doubled() -> bool:
@@ -220,11 +224,11 @@ def test_every_message_comes_three_times(celery):
                 celery.redis.call("LPUSH", "default", message, message)
         return celery.run_state("mixed", run) in ("success", "failed")
 
+    assert not doubled()
     worker = celery.worker()
     wait_until(doubled, "the end of the run", AFTER_TIMEOUT)
     assert celery.run_state("mixed", run) == "success"
-    assert seen
-    wait_until(lambda: "not started" in worker.text or "not started" in celery.daemons[-2].text, "a refusal")
+    celery.wait_for_words(worker, "not started")
     celery.settle(scheduler, SLOTS)
 
 
