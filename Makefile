@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV ?= .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
+CELERY := $(VENV)/.celery-demo-installed
 DEV := $(VENV)/.dev-installed
 
 HYBRID_IMAGE ?= hybrid-runtime:local
@@ -13,13 +14,16 @@ DOCKER_COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker 
 COMPOSE = $(DOCKER_COMPOSE) -f deploy/docker-compose.yml --env-file deploy/.env
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench clean docker-image compose-env compose-up compose-test compose-down
+.PHONY: help demo demo-celery test check format docs bench clean docker-image compose-env compose-up compose-test compose-down
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## run a real pipeline on two executors, in .demo/
 	$(BIN)/python deploy/demo.py
+
+demo-celery: $(CELERY) ## the same with a Redis and a Celery worker; nothing else is to be installed
+	$(BIN)/python deploy/demo_celery.py
 
 test: $(DEV) ## run the tests; needs no service
 	$(BIN)/pytest
@@ -49,7 +53,8 @@ compose-env: ## make deploy/.env, the secrets of a deployment with Docker Compos
 	$(PYTHON) deploy/compose/env_file.py deploy/.env
 
 compose-up: compose-env ## bring the deployment up, and wait until it is healthy
-	$(COMPOSE) up -d --build
+	$(COMPOSE) build image
+	$(COMPOSE) up -d
 	DOCKER_COMPOSE="$(DOCKER_COMPOSE)" $(PYTHON) deploy/compose/project.py
 
 compose-test: compose-env ## bring up another one, run a DAG half on Local, half on Celery, and take it down
@@ -69,6 +74,10 @@ $(VENV)/bin/pip:
 $(RUNTIME): pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -e .
 	@touch $@
+
+$(CELERY): pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[celery-demo]'
+	@touch $(RUNTIME) $@
 
 $(DEV): pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'

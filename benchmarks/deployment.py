@@ -87,19 +87,25 @@ class Deployment:
 
 @contextmanager
 def deployed(
-    home: Path, *, dags: Path, options: Mapping[str, str] | None = None, sizes: Mapping[str, str] | None = None
+    home: Path,
+    *,
+    dags: Path,
+    options: Mapping[str, str] | None = None,
+    sizes: Mapping[str, str] | None = None,
+    words: Sequence[str] = (),
 ) -> Iterator[Deployment]:
     """Start ``hybrid standalone`` in a new ``home`` and end it afterwards.
 
     :param dags: folder whose DAG files are copied there.
     :param options: ``"section.option"`` → value.
     :param sizes: environment of the DAG files.
+    :param words: further arguments of ``hybrid standalone``.
     """
     shutil.copytree(dags, home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
     variables = _variables(options or {})
     env = environment({"HYBRID_HOME": str(home), **variables, **(sizes or {})})
     started_at, started = clock.now(), time.monotonic()
-    with running(hybrid("standalone"), env=env, output=_output(home)) as process:
+    with running(hybrid("standalone", *words), env=env, output=_output(home)) as process:
         _wait(process, _output(home), "hybrid standalone", lambda: _is_ready(home), START_TIMEOUT, _LOOK)
         ready = time.monotonic() - started
         database = open_database(load(home, env=variables))

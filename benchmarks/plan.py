@@ -36,6 +36,8 @@ class Sizes:
     api_heartbeats: int = 8_000
     api_chain: int = 200
     """Tasks of the chain whose steps are timed from report to dispatch."""
+    celery_publishes: int = 32
+    celery_running: int = 5_000
     settle_seconds: float = 15.0
     """Between the last task and the idle measurement: surplus workers leave, first parses end."""
     idle_seconds: float = 30.0
@@ -56,6 +58,7 @@ QUICK = Sizes(
     api_attempts=100,
     api_heartbeats=300,
     api_chain=10,
+    celery_running=500,
     settle_seconds=1.0,
     idle_seconds=2.0,
     idle_windows=1,

@@ -27,7 +27,7 @@ from runtime.config import Settings, load
 from runtime.core import clock
 from runtime.core.ids import uuid7
 from runtime.core.specs import DagSpec, ParsedFile, TaskSpec
-from runtime.core.task_api import PREFIX
+from runtime.core.task_api import PREFIX, TICKET_VARIABLE
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database, open_database
 from runtime.db.migrate import migrate
@@ -42,6 +42,16 @@ Create = Callable[[Path], str]
 _PATIENCE = 30.0
 _RUNNING = 500
 """Attempts that the heartbeats are for."""
+_FLAT = """
+from runtime import DAG, task
+
+with DAG("flat-{count}"):
+    for number in range({count}):
+        @task(task_id=f"t{{number}}")
+        def nothing():
+            pass
+        nothing()
+"""
 _STEP = 30.0
 """Seconds that one step of the chain may take."""
 
@@ -58,6 +68,9 @@ def _of(plan: Plan, kind: str, create: Create) -> Iterator[Figure]:
     what = f"task API, {kind}"
     yield Figure(f"task_api.{kind}.attempts", f"{what}: start + finish", "attempts/s", attempts)
     yield Figure(f"task_api.{kind}.heartbeats", "  heartbeats", "requests/s", beats)
+    if kind == "sqlite":  # the worker does not see which one it is
+        title = "  `hybrid tasks run` of an empty task, exec to exit"
+        yield Figure("task_api.cold", title, "ms", _launches(plan, create))
     delays = sorted(_delays(plan, create))
     details = {"median": significant(statistics.median(delays)), "max": significant(delays[-1]), "n": len(delays)}
     p95 = delays[int(0.95 * (len(delays) - 1))]
@@ -86,6 +99,40 @@ def _rates(plan: Plan, create: Create) -> tuple[tuple[float, ...], tuple[float, 
         finally:
             database.close()
     return tuple(attempts[1:]), tuple(beats[1:])
+
+
+def _launches(plan: Plan, create: Create) -> tuple[float, ...]:
+    """Milliseconds of each launch of a process that runs one attempt, the first of which is the warm-up."""
+    launches = 1 + plan.sizes.version_calls
+    with plan.folder("launches") as home:
+        url = create(home)
+        settings = _settings(home, url)
+        migrate(settings)
+        (home / "dags").mkdir()
+        (home / "dags" / f"flat-{launches}.py").write_text(_FLAT.format(count=launches))
+        database = open_database(settings)
+        try:
+            with _server(home, url) as api:
+                tokens = load_tokens(settings)
+                found = [_launch(home, api, one, tokens.start_ticket(one, 600)) for one in _queue(database, launches)]
+        finally:
+            database.close()
+    return tuple(found[1:])
+
+
+def _launch(home: Path, api: str, attempt: str, ticket: str) -> float:
+    more = {
+        "HYBRID_HOME": str(home),
+        "HYBRID__CORE__EXECUTION_API_SERVER_URL": api,
+        TICKET_VARIABLE: ticket,
+    }
+    output, started = home / "launch.log", time.perf_counter()
+    with running(hybrid("tasks", "run", attempt), env=environment(more), output=output) as process:
+        code = process.wait()
+        seconds = time.perf_counter() - started
+    if code != 0:
+        raise BenchmarkError(f"hybrid tasks run ended with {code}:\n{last_lines(output)}")
+    return 1000 * seconds
 
 
 def _settings(home: Path, url: str) -> Settings:

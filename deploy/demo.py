@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,18 +48,23 @@ port = 0
 
 def main() -> int:
     """Run it; 0 when the run succeeded."""
+    return perform(CONFIG, DAG, run_and_report)
+
+
+def perform(config: str, dag: str, report: Callable[[], int], *words: str) -> int:
+    """In a fresh home, have ``hybrid standalone WORDS`` and that DAG ready, and return what ``report`` returns."""
     shutil.rmtree(HOME, ignore_errors=True)
     HOME.mkdir(mode=0o700)
-    (HOME / "hybrid.cfg").write_text(CONFIG)
+    (HOME / "hybrid.cfg").write_text(config)
     log = HOME / "standalone.log"
-    print(f"$ HYBRID_HOME={HOME} hybrid standalone > {log} &")
+    print(f"$ HYBRID_HOME={HOME} {shlex.join(['hybrid', 'standalone', *words])} > {log} &")
     with log.open("wb") as output:
         standalone = subprocess.Popen(
-            [HYBRID, "standalone"], stdout=output, stderr=subprocess.STDOUT, env=environment()
+            [HYBRID, "standalone", *words], stdout=output, stderr=subprocess.STDOUT, env=environment()
         )
     try:
-        wait_until_ready(standalone, log)
-        return run_and_report()
+        wait_until_ready(standalone, log, dag)
+        return report()
     finally:
         standalone.send_signal(signal.SIGTERM)
         standalone.wait()
@@ -81,10 +87,10 @@ def hybrid(*words: str, quiet: bool = False) -> subprocess.CompletedProcess[str]
     )
 
 
-def wait_until_ready(standalone: subprocess.Popen[bytes], log: Path) -> None:
+def wait_until_ready(standalone: subprocess.Popen[bytes], log: Path, dag: str) -> None:
     """Until the DAG can be unpaused. Exits with the end of the log when ``standalone`` ends first."""
     deadline = time.monotonic() + PATIENCE
-    while "hybrid is ready" not in log.read_text() or hybrid("dags", "unpause", DAG, quiet=True).returncode != 0:
+    while "hybrid is ready" not in log.read_text() or hybrid("dags", "unpause", dag, quiet=True).returncode != 0:
         if standalone.poll() is not None or time.monotonic() > deadline:
             print(log.read_text()[-4000:], file=sys.stderr)
             sys.exit(f"demo: hybrid standalone did not get ready; its log is {log}")

@@ -66,7 +66,7 @@ def ask(
     with app.connection_for_write(transport_options=timeouts) as connection:
         connection.ensure_connection(max_retries=0)
         mailbox = _Mailbox(app.conf.control_exchange, "fanout", accept=["json"], serializer="json")  # type: ignore[no-untyped-call]
-        answers: list[dict[str, Any]] = mailbox(connection)._broadcast(  # noqa: SLF001  call() waits for all time
+        answers: list[dict[str, Any]] = mailbox(connection)._broadcast(  # call() waits for all time
             command,
             dict(arguments or {}),
             destination=list(destination) if destination else None,

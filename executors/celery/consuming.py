@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu.utils.encoding import str_to_bytes
 
@@ -127,6 +128,14 @@ class HybridConsumer(Consumer):  # type: ignore[misc]
             # kombu 5.7 gives it back through a connection that it has taken apart. The rest of the clean-up follows.
             log.debug("%s: %s", type(error).__name__, error)
             super().on_connection_error_after_connected(exc)
+
+    def on_close(self) -> None:
+        """What was fetched and not begun goes back at once where the worker stops: what runs may take hours yet."""
+        waiting = set(state.reserved_requests) - set(state.active_requests)
+        super().on_close()
+        if state.should_stop is not None:
+            for request in waiting:
+                request.reject(requeue=True)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """What cannot even be unpacked."""

@@ -14,6 +14,7 @@ from executors.errors import ExecutorError
 
 ANSWER_SECONDS = 1.0
 """Within which a worker answers."""
+CONNECT_SECONDS = 4
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,16 @@ def is_taken(context: ExecutorContext, node: str) -> bool:
         return bool(_ask(context, "ping", node))
     except ExecutorError:
         return False
+
+
+def broker_answers(context: ExecutorContext) -> None:
+    """Raises :class:`ExecutorError` where it does not."""
+    options = read_options(context.options, context.name)
+    with translated("connect", options.broker):
+        app = make_app(context.options, context.name)
+        with app.connection_for_write(connect_timeout=CONNECT_SECONDS) as connection:
+            connection.ensure_connection(max_retries=0)
+        app.close()
 
 
 def tell(context: ExecutorContext, command: str, node: str | None = None, **arguments: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""The file by which ``hybrid celery stop`` finds a worker. Its lock says whether the worker lives: a pid may be anybody's.
+"""The file by which ``hybrid celery stop`` finds a worker. Its lock says whether it lives: a pid may be anybody's.
 
 A POSIX lock, which no forked child inherits.
 """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Reject
 from celery.worker.request import Request
 
 from executors.celery.messages import TASK_NAME
@@ -33,7 +33,7 @@ class Runner(Protocol):
         """Run one attempt to its end. Raises ``OSError`` where nothing has begun and another worker may do better."""
 
     def stop(self, reason: str, *, kill: bool = False) -> None:
-        """Stop it, with a task's grace or at once. Safe in a signal handler."""
+        """Stop it, with a task's grace or at once, and have it reported. Safe in a signal handler."""
 
 
 def find_entry(path: str) -> Callable[[Mapping[str, str]], Runner]:
@@ -60,14 +60,14 @@ class Hand:
         self._runner = self._make()
 
     def run(self, attempt_id: str, ticket: str) -> None:
-        """Run one attempt. Raises Celery's ``Reject`` where the message must go back, ``Ignore`` else: what became of
-        the attempt is said by its report, and a second message of it must not say anything at all.
+        """Run one attempt. What became of it is said by its report; a second message of it must say nothing at all,
+        so that Celery may store nothing of its returning. Raises Celery's ``Reject`` where the message must go back.
         """
         if self._runner is None:
             self.begin()
         assert self._runner is not None
         try:
-            with _signals_stop(self._runner):
+            with _signal_stops(self._runner):
                 ok, reason = self._runner.run(attempt_id, ticket)
         except OSError as error:
             log.warning("attempt %s goes back to its queue: %s", attempt_id, error)
@@ -75,22 +75,16 @@ class Hand:
             raise Reject("nothing could be started", requeue=True) from None
         if not ok:
             log.info("attempt %s: %s", attempt_id, reason)
-        raise Ignore
 
 
 @contextmanager
-def _signals_stop(runner: Runner) -> Iterator[None]:
-    """Meanwhile SIGTERM stops the attempt and SIGQUIT kills it; at other times they end the process."""
-    wanted = {
-        signal.SIGTERM: lambda *_: runner.stop(STOPPED),
-        signal.SIGQUIT: lambda *_: runner.stop(STOPPED, kill=True),
-    }
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+def _signal_stops(runner: Runner) -> Iterator[None]:
+    """Meanwhile SIGTERM stops the attempt; at other times it ends the process."""
+    before = signal.signal(signal.SIGTERM, lambda *_: runner.stop(STOPPED))
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, before)
 
 
 class TightLippedRequest(Request):  # type: ignore[misc]

@@ -28,6 +28,8 @@ from executors.celery.orphans import adopt_orphans, kill_orphans
 from executors.celery.tasks import Hand, add_task, find_entry
 from executors.context import ExecutorContext
 
+LOST_SECONDS = 2.0
+"""For which the result of a process of the pool that was killed is waited for."""
 UP_SECONDS = 60.0
 """In which a new process of the pool must say that it lives: on a busy machine Celery's 4 s are few."""
 _DANGEROUS = ("pool_restart", "memdump", "memsample", "objgraph", "election", "rate_limit", "time_limit")
@@ -59,6 +61,7 @@ def run_worker(context: ExecutorContext, options: WorkerOptions) -> int:
     app.conf.update(
         broker_connection_max_retries=None,
         worker_proc_alive_timeout=UP_SECONDS,
+        worker_lost_wait=LOST_SECONDS,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         # Else a worker that has lost Redis and found it again fetches messages that must wait for what runs.
@@ -148,7 +151,7 @@ class HybridWorker(Worker):  # type: ignore[misc]
         _say("stopping the running attempts" if self._signals == 2 else "killing the running attempts")
         for request in tuple(state.active_requests):
             with suppress(ProcessLookupError, TypeError):
-                os.kill(request.worker_pid, signal.SIGTERM if self._signals == 2 else signal.SIGQUIT)
+                os.kill(request.worker_pid, signal.SIGTERM if self._signals == 2 else signal.SIGKILL)
 
 
 def _say(text: str) -> None:

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -106,16 +106,16 @@ class Family:
         for key, _ in self._selector.select(timeout):
             key.data()
 
-    def end(self, patience: float, *, last: str = "") -> None:
+    def end(self, patience: float, *, last: Collection[str] = ()) -> None:
         """Ask all to end, and return when they have; after ``patience`` seconds or a third signal, kill them.
 
-        :param last: name of a child that is asked when all others have ended.
+        :param last: names of children that are asked when all others have ended.
         """
         deadline = time.monotonic() + patience
         passed_on = (-1, False)
         while living := [child for child in self.children if child.code is None]:
             killing = self._signals > 2 or time.monotonic() > deadline
-            asked = [child for child in living if killing or child.name != last] or living
+            asked = [child for child in living if killing or child.name not in last] or living
             if killing or (self._signals, asked is living) > passed_on:
                 passed_on = (self._signals, asked is living)
                 _send(asked, signal.SIGKILL if killing else signal.SIGTERM)

@@ -16,12 +16,14 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
+from executors.registry import ConfiguredExecutor
 from runtime.api.listening import listen, with_port_of
 from runtime.cli.children import Family
 from runtime.cli.daemon_log import log_to_stderr
 from runtime.cli.home import create_home
 from runtime.cli.output import colours
 from runtime.cli.probe import Probe
+from runtime.cli.with_celery import REDIS, WORKER, celery_executor, start_redis, with_broker, worker_body
 from runtime.config import Settings
 from runtime.config.executors import load_registry
 from runtime.config.values import masked
@@ -36,21 +38,25 @@ URL_VARIABLE = "HYBRID__CORE__EXECUTION_API_SERVER_URL"
 """Tells the scheduler's executors, and what they start, where the API server is."""
 
 
-def run_standalone(settings: Settings) -> int:
-    """Run until a signal or until a daemon ends; 0 after a signal, else 1. Raises :class:`HybridError` at set-up."""
+def run_standalone(settings: Settings, *, with_celery: bool = False) -> int:
+    """Run until a signal or until a daemon ends; 0 after a signal, else 1. Raises :class:`HybridError` at set-up.
+
+    :param with_celery: bring a Redis and a Celery worker along.
+    """
     started = time.monotonic()
-    load_registry(settings)
+    registry = load_registry(settings)
+    celery = celery_executor(registry) if with_celery else None
     create_home(settings)
     with listen(settings.api.host, settings.api.port) as listener:
         address = listener.getsockname()
         settings = _make_known(with_port_of(listener, settings))
         family = Family(colours=colours(sys.stdout))
-        _start(family, settings, listener)
+        _start(family, settings, listener, celery)
     try:
         _watch(family, settings, address, started)
     finally:
         grace = settings.scheduler.shutdown_grace + settings.core.killed_task_cleanup_time
-        family.end(grace + 30, last=API_SERVER)  # Local tasks may report to it while the scheduler waits for them.
+        family.end(grace + 30, last=(API_SERVER, REDIS))  # Tasks report while others wait for them.
     return 0 if family.stopping else 1
 
 
@@ -60,9 +66,13 @@ def _make_known(settings: Settings) -> Settings:
     return replace(settings, core=replace(settings.core, execution_api_server_url=settings.task_api_url))
 
 
-def _start(family: Family, settings: Settings, listener: socket.socket) -> None:
+def _start(family: Family, settings: Settings, listener: socket.socket, celery: ConfiguredExecutor | None) -> None:
     migration = family.fork("migrate", lambda: _migrate(settings))
+    if celery is not None:
+        settings = with_broker(settings, start_redis(family, settings))
     daemons = _import_daemons(settings)
+    if celery is not None:
+        daemons[WORKER] = worker_body(settings, celery)
     if family.wait(migration) != 0:
         raise HybridError("the metadata DB could not be migrated; the line above says why")
     family.children.remove(migration)

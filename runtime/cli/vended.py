@@ -15,19 +15,21 @@ from executors.cli import ActionCommand, Arg, GroupCommand
 from executors.registry import BrokenExecutor, ConfiguredExecutor
 from runtime.cli.command import Group, Verb, load_settings
 from runtime.cli.command_host import CommandHost
+from runtime.config import Settings
 from runtime.config.executors import survey_executors
 from runtime.core.errors import HybridError
 
 
-def vended_verbs(reserved: Collection[str]) -> dict[str, Verb | Group]:
+def vended_verbs(reserved: Collection[str], settings: Settings | None = None) -> dict[str, Verb | Group]:
     """What the configured executors add to ``hybrid``, sorted; what had to be left out is told on stderr.
 
     :param reserved: names that ``hybrid`` has itself.
+    :param settings: by default those of the home.
 
     Raises :class:`~runtime.core.errors.ConfigError`, and ``ExecutorConfigError`` for a bad list of executors.
     """
     root = Group("", {})
-    settings = load_settings()
+    settings = settings or load_settings()
     by_class: dict[type, list[ConfiguredExecutor]] = {}
     for entry in survey_executors(settings):
         if isinstance(entry, BrokenExecutor):

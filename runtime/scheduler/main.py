@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -139,7 +140,7 @@ def _shut_down(assembly: Assembly, stop: Stop, grace: float) -> None:
     deadline = time.monotonic() + grace
     log.info("stopping; local attempts get %g s to finish", grace)
     while _local_work(assembly) and stop.count == 1 and time.monotonic() < deadline:
-        scheduler.step()
+        _last_write(scheduler.step)
         assembly.waker.wait(min(0.5, max(0.05, scheduler.pause)))
     left = _local_work(assembly)
     if left:
@@ -147,12 +148,20 @@ def _shut_down(assembly: Assembly, stop: Stop, grace: float) -> None:
     _kill_local(assembly)
     for lane in assembly.remote_lanes:
         lane.detach()
-    scheduler.step()
+    _last_write(scheduler.step)
     while scheduler.memory.quiescing and time.monotonic() < deadline + KILL_SECONDS:
         assembly.waker.wait(scheduler.pause)
-        scheduler.step()
-    scheduler.finish()
+        _last_write(scheduler.step)
+    _last_write(scheduler.finish)
     log.info("scheduler %s has ended", scheduler.memory.identity.id)
+
+
+def _last_write(write: Callable[[], None]) -> None:
+    """What cannot be written any more is found by the next scheduler, when it buries this one."""
+    try:
+        write()
+    except OperationalError as error:
+        log.warning("the metadata DB is not to be had while the scheduler ends: %s", str(error.orig).strip())
 
 
 def _local_work(assembly: Assembly) -> int:

@@ -1,4 +1,4 @@
-"""Attempts on Celery workers over a real Redis: everything is killed, frozen, emptied or doubled, in turn and at random.
+"""Attempts on Celery workers over a real Redis: all is killed, frozen, emptied or doubled, in turn and at random.
 
 After each: every attempt has ended, none ran twice at once, no slot is held (the checker reads database and journal).
 """
@@ -41,7 +41,7 @@ def expect_success(celery, run, *, states, losses, tries=1):
 
 
 def test_process_of_the_pool_is_killed(celery):
-    """The attempt dies with it; the redelivered message starts nothing; the slot is free after the heartbeat timeout."""
+    """The attempt dies with it; the redelivered message starts nothing; the slot is free after the timeout."""
     celery.waiting()
     scheduler, worker = celery.begin_all()
     run, attempt = celery.trigger_waiting()
@@ -112,9 +112,7 @@ def test_frozen_beyond_every_timeout(celery):
 
 def test_first_signal_lets_what_runs_end(celery):
     """And gives back what it had fetched: another worker runs that meanwhile."""
-    celery.configure(
-        {"celery": {"worker_prefetch_multiplier": "4", "worker_concurrency": "1", "stuck_after": "60"}}
-    )
+    celery.configure({"celery": {"worker_prefetch_multiplier": "4", "worker_concurrency": "1", "stuck_after": "60"}})
     celery.waiting()
     scheduler, first = celery.begin_all()
     run, attempt = celery.trigger_waiting()
@@ -309,7 +307,9 @@ def _storm(celery, seed: int, *, runs: int, blows: int, patience: float = EVERYT
 
 
 def _strike(celery, dice, daemons, workers) -> None:
-    blow = dice.choice(["child", "child", "attempt", "worker", "redis", "flush", "freeze", "double", "api", "scheduler"])
+    blow = dice.choice(
+        ["child", "child", "attempt", "worker", "redis", "flush", "freeze", "double", "api", "scheduler"]
+    )
     if blow in ("child", "attempt"):
         found = [child for worker in workers for child in celery.children_of(worker)]
         with suppress(psutil.NoSuchProcess, IndexError):

@@ -44,3 +44,21 @@ def test_a_locked_database_delays_and_loses_nothing(faulty, busy_timeout):
     assert faulty.wait_for_run("mixed", run) == "success", faulty.states("mixed", run)
     assert set(faulty.task_states(run).values()) == {"success"}
     faulty.settle(scheduler, quiet=busy_timeout > 2)
+
+
+def test_a_database_that_is_locked_while_the_scheduler_ends(faulty):
+    """It ends all the same, in good order; the next one buries it and runs again what it had to stop."""
+    faulty.configure({**FAST, "database": {"sqlite_busy_timeout": "0.5"}})
+    faulty.waiting()
+    first = faulty.scheduler()
+    run, _ = faulty.trigger_waiting()
+    with closing(sqlite3.connect(faulty.database, timeout=30)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        assert first.stop() == 0
+        connection.rollback()
+    assert "while the scheduler ends" in first.text
+    second = faulty.scheduler()
+    faulty.running_attempt(run, 2)
+    faulty.open_gate()
+    assert faulty.wait_for_run("waiting", run) == "success"
+    faulty.settle(second)

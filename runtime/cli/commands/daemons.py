@@ -23,7 +23,13 @@ def _standalone(args: Namespace) -> int:
 
     settings = load_settings()
     withhold_signing_key()
-    return run_standalone(settings)
+    return run_standalone(settings, with_celery=args.with_celery)
+
+
+def _standalone_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--with-celery", action="store_true", help="with a Redis and a Celery worker (extra [celery-demo])"
+    )
 
 
 def _scheduler(args: Namespace) -> int:
@@ -60,7 +66,9 @@ def _serve_logs_arguments(parser: ArgumentParser) -> None:
 
 
 VERBS = {
-    "standalone": Verb("everything at once: database, scheduler, DAG processor, API server", _standalone),
+    "standalone": Verb(
+        "everything at once: database, scheduler, DAG processor, API server", _standalone, _standalone_arguments
+    ),
     "scheduler": Verb("run a scheduler until SIGTERM or Ctrl-C", _scheduler),
     "dag-processor": Verb("run the process that reads the DAGs folder", _dag_processor),
     "api-server": Verb("serve the task API and health over HTTP", _api_server),

@@ -14,8 +14,12 @@ from tests.redis_server import RedisServer
 sys.path.insert(0, str(Path(__file__).parent))
 
 from celery_host import make_executor
+from worker_host import Broker
 
 from executors.celery.executor import CeleryExecutor
+from tests.integration.worker_http.conftest import api, office, tokens, world
+
+__all__ = ["api", "office", "tokens", "world"]
 
 
 @pytest.fixture(scope="session")
@@ -53,3 +57,11 @@ def started() -> Iterator[Callable[..., CeleryExecutor]]:
     yield make
     for executor in made:
         executor.terminate()
+
+
+@pytest.fixture
+def broker(own_redis: RedisServer) -> Iterator[Broker]:
+    """Writes to ``own_redis``."""
+    made = Broker(own_redis)
+    yield made
+    made.close()
