@@ -37,15 +37,27 @@ class Told(NamedTuple):
     """Why the server's answer is not known, in a few words; empty where it is."""
 
 
+def new_connection(endpoint: Endpoint, timeout: float) -> HTTPConnection:
+    """Connects when it is first used, and again after it was closed.
+
+    :param timeout: seconds that connecting may take.
+    """
+    factory = HTTPSConnection if endpoint.encrypted else HTTPConnection
+    return factory(endpoint.host, endpoint.port, timeout=timeout)
+
+
 class ApiClient:
     """For one attempt. Not thread-safe.
 
     :param timeout: seconds that connecting, and each wait for the server, may take.
+    :param kept: somebody else's connection, which stays open for the next attempt; by default one of its own.
     """
 
-    def __init__(self, endpoint: Endpoint, credentials: Credentials, timeout: float) -> None:
-        factory = HTTPSConnection if endpoint.encrypted else HTTPConnection
-        self._connection = factory(endpoint.host, endpoint.port, timeout=timeout)
+    def __init__(
+        self, endpoint: Endpoint, credentials: Credentials, timeout: float, kept: HTTPConnection | None = None
+    ) -> None:
+        self._connection = kept or new_connection(endpoint, timeout)
+        self._is_kept = kept is not None
         self._timeout = timeout
         self._path = endpoint.path
         self._credentials = credentials
@@ -67,6 +79,11 @@ class ApiClient:
     def close(self) -> None:
         """Close the connection; the next request opens another one."""
         self._connection.close()
+
+    def leave(self) -> None:
+        """There is nothing more to ask."""
+        if not self._is_kept:
+            self.close()
 
     def _exchange(self, request: Request) -> tuple[HTTPResponse, bytes]:
         kept = self._connection.sock is not None

@@ -70,14 +70,16 @@ class HttpReporter:
 
         self._put(_Call(request, deliver, boottime() + self._patience))
 
-    def close(self) -> None:
-        """End the thread. One that waits for the API is left behind after a second, as a daemon."""
+    def close(self) -> bool:
+        """End the thread, and return whether it has. One that waits for the API is left behind, as a daemon."""
         self._loop.unwatch(self._bell)
         if self._thread is not None:
             self._calls.put(None)
             self._thread.join(_PARTING_SECONDS)
-        if self._thread is None or not self._thread.is_alive():
-            os.close(self._bell)
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        os.close(self._bell)
+        return True
 
     def _put(self, call: _Call) -> None:
         if self._thread is None:
@@ -96,7 +98,7 @@ class HttpReporter:
         client = self._connect()
         while (call := self._next()) is not None:
             self._take(call, client.ask(call.request))
-        client.close()
+        client.leave()
 
     def _next(self) -> _Call | None:
         """What is due, in order; waits for it. ``None``: no more."""

@@ -1,7 +1,7 @@
 """Runs attempts over HTTP, one after the other, in the warm process of somebody else's worker (a Celery child, say).
 
 Each attempt is a fork of this process, made before the thread that speaks HTTP is started, and that thread ends with
-the attempt: a process with threads is never forked. What to run is known only when the start is granted; the child has
+the attempt: a process with threads is never forked. Its connection stays, for the next attempt. What to run is known only when the start is granted; the child has
 inherited the files of earlier attempts, and imports one that is not among them by itself. This process imports such a
 file afterwards, for the next attempt.
 """
@@ -22,7 +22,7 @@ from runtime.authoring.loader import LoadedFile
 from runtime.core.ids import is_uuid
 from runtime.core.messages import RunContext
 from runtime.log.capture import AttemptLog
-from runtime.worker.api_client import ApiClient
+from runtime.worker.api_client import ApiClient, new_connection
 from runtime.worker.attempt import Process
 from runtime.worker.child import Child, fork_child
 from runtime.worker.code import CodeCache
@@ -59,6 +59,7 @@ class RemoteWorker:
         self._code = CodeCache(settings)
         self._log = AttemptLog(settings.log_level)
         self._attempt: Supervisor | None = None
+        self._connection = new_connection(self._endpoint, timeout)
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._orders: list[str] = []
         adopt_orphans()
@@ -91,7 +92,8 @@ class RemoteWorker:
         finally:
             while not sweep_children():
                 time.sleep(0.001)
-            reporter.close()
+            if not reporter.close():
+                self._connection = new_connection(self._endpoint, self._timeout)
         session = attempt.session
         if session.run is None and session.refusal is None:
             raise ConnectionError(session.lost or "the task API was not asked")
@@ -106,7 +108,7 @@ class RemoteWorker:
 
     def _reporter(self, loop: Loop, credentials: Credentials) -> HttpReporter:
         return HttpReporter(
-            lambda: ApiClient(self._endpoint, credentials, self._timeout),
+            lambda: ApiClient(self._endpoint, credentials, self._timeout, self._connection),
             loop,
             patience=max(1.0, self._settings.heartbeat_timeout - FENCE_MARGIN),
             say=lambda text: log.warning("%s", text),
@@ -120,7 +122,9 @@ class RemoteWorker:
             self._log.install()
 
         process = Process(self._settings, self._log, self._code.held())
-        return fork_child(process, (reporter.fileno(), self._wakeup), prepare)
+        kept = self._connection.sock
+        foreign = [reporter.fileno(), self._wakeup] + ([kept.fileno()] if kept is not None else [])
+        return fork_child(process, foreign, prepare)
 
     def _watch(self, attempt: Supervisor, loop: Loop) -> None:
         loop.watch(self._wakeup, lambda: self._obey(attempt))

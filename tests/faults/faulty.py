@@ -15,6 +15,8 @@ import psutil
 from checker import Story, check
 from deployment import Daemon, Deployment, wait_until, wait_until_moment
 
+from runtime.scheduler.containment import MOST_SLOTS
+
 HERE = Path(__file__).parent
 FAST: dict[str, dict[str, str]] = {
     "scheduler": {
@@ -219,7 +221,8 @@ class FaultyDeployment(Deployment):
             "SELECT s.* FROM executor_status s JOIN scheduler c ON c.id = s.scheduler_id WHERE c.ended_at IS NULL"
         )
         return len(rows) == count and all(
-            row["queued"] == row["running"] == 0 and row["open_slots"] == (row["parallelism"] or 2**31) for row in rows
+            row["queued"] == row["running"] == 0 and row["open_slots"] == (row["parallelism"] or MOST_SLOTS)
+            for row in rows
         )
 
 

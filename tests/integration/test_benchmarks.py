@@ -92,7 +92,7 @@ def test_figures_of_the_task_api_on_each_database(open_folder):
     report = json.loads(out)
     assert report["failures"] == {}
     names = ("attempts", "heartbeats", "report")
-    expected = {f"task_api.{kind}.{name}" for kind in ("sqlite", "postgresql") for name in names}
+    expected = {f"task_api.{kind}.{name}" for kind in ("sqlite", "postgresql") for name in names} | {"task_api.cold"}
     assert {figure["key"] for figure in report["figures"]} == expected
     assert all(figure["gate"] and figure["min"] > 0 for figure in report["figures"])
     assert list(open_folder.iterdir()) == []
