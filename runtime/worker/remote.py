@@ -1,9 +1,9 @@
 """Runs attempts over HTTP, one after the other, in the warm process of somebody else's worker (a Celery child, say).
 
 Each attempt is a fork of this process, made before the thread that speaks HTTP is started, and that thread ends with
-the attempt: a process with threads is never forked. Its connection stays, for the next attempt. What to run is known only when the start is granted; the child has
-inherited the files of earlier attempts, and imports one that is not among them by itself. This process imports such a
-file afterwards, for the next attempt.
+the attempt: a process with threads is never forked. Its connection stays, for the next attempt. What to run is known
+only when the start is granted; the child has inherited the files of earlier attempts, and imports one that is not among
+them by itself. This process imports such a file afterwards, for the next attempt.
 """
 
 from __future__ import annotations

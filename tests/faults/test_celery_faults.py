@@ -296,8 +296,10 @@ def _storm(celery, seed: int, *, runs: int, blows: int, patience: float = EVERYT
     celery.wait_for_dag("storm")
     daemons = {"api": celery.api(), "scheduler": celery.scheduler()}
     workers = [celery.worker(), celery.worker()]
-    ids = [celery.trigger("storm") for _ in range(runs)]
-    for _ in range(blows):
+    ids: list[str] = []
+    for number in range(1, blows + 1):
+        while len(ids) * blows < runs * number:
+            ids.append(celery.trigger("storm"))
         celery.let_pass(dice.uniform(0.2, 1.5))
         _strike(celery, dice, daemons, workers)
     celery.redis.thaw()
