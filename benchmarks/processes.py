@@ -130,7 +130,7 @@ def pss_mib(pid: int) -> float:
 def _role(process: psutil.Process) -> str:
     """From the title that the process gave itself."""
     title = " ".join(process.cmdline())
-    for mark, role in (("local-zygote", "zygote"), ("local-worker", "workers"), ("celery-child", "workers")):
+    for mark, role in (("local-zygote", "zygote"), ("local-worker", "workers"), ("remote-worker", "workers")):
         if mark in title:
             return role
     name = title.removeprefix("hybrid ").split(" ")[0]

@@ -15,7 +15,7 @@ from runtime.config import Settings
 from runtime.config.withholding import withhold_signing_key
 from runtime.config.worker import remote_worker_config
 
-REMOTE_WORKER_ENTRY = "runtime.worker.remote:open_worker"
+REMOTE_WORKER_ENTRY = "runtime.worker.remote_process:start_worker"
 
 
 class CommandHost:

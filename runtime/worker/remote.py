@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -40,25 +40,37 @@ _LONGEST_WAIT = 1.0
 """While an attempt runs: ``poll`` sleeps by a clock that stands still while the host is suspended."""
 
 
-def open_worker(config: Mapping[str, str]) -> RemoteWorker:
-    """For :attr:`executors.context.ExecutorContext.remote_worker_entry`. Raises ``ConfigError``."""
-    return RemoteWorker(read_settings(config), config["task_api_url"], float(config["task_api_timeout"]))
+def open_worker(
+    config: Mapping[str, str], host: int | None = None, hear_host: Callable[[], None] = lambda: None
+) -> RemoteWorker:
+    """See :class:`RemoteWorker`. Raises ``ConfigError``."""
+    settings = read_settings(config)
+    return RemoteWorker(settings, config["task_api_url"], float(config["task_api_timeout"]), host, hear_host)
 
 
 class RemoteWorker:
     """One per process, which has one thread while no attempt runs.
 
     :param timeout: seconds that one request may take.
+    :param host: descriptor of whoever gives it attempts, which no attempt may inherit; ``hear_host`` is called when it
+        is readable while an attempt runs.
     """
 
-    def __init__(self, settings: WorkerSettings, url: str, timeout: float) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        url: str,
+        timeout: float,
+        host: int | None = None,
+        hear_host: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
+        self._host_line, self._hear_host = host, hear_host
         self._endpoint = parse_endpoint(url)
         self._timeout = timeout
         self._host = Host(socket.gethostname(), boot_id())
         self._code = CodeCache(settings)
         self._log = AttemptLog(settings.log_level)
-        self._attempt: Supervisor | None = None
         self._connection = new_connection(self._endpoint, timeout)
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._orders: list[str] = []
@@ -122,12 +134,14 @@ class RemoteWorker:
             self._log.install()
 
         process = Process(self._settings, self._log, self._code.held())
-        kept = self._connection.sock
-        foreign = [reporter.fileno(), self._wakeup] + ([kept.fileno()] if kept is not None else [])
-        return fork_child(process, foreign, prepare)
+        kept = self._connection.sock.fileno() if self._connection.sock is not None else None
+        foreign = (reporter.fileno(), self._wakeup, kept, self._host_line)
+        return fork_child(process, [number for number in foreign if number is not None], prepare)
 
     def _watch(self, attempt: Supervisor, loop: Loop) -> None:
         loop.watch(self._wakeup, lambda: self._obey(attempt))
+        if self._host_line is not None:
+            loop.watch(self._host_line, self._hear_host)
         attempt.start()
         while attempt.end is None:
             loop.turn(min(_LONGEST_WAIT, max(0.0, attempt.wake_at - boottime())))
@@ -135,6 +149,8 @@ class RemoteWorker:
             if now >= attempt.wake_at:
                 attempt.tick(now)
         loop.unwatch(self._wakeup)
+        if self._host_line is not None:
+            loop.unwatch(self._host_line)
 
     def _obey(self, attempt: Supervisor) -> None:
         os.eventfd_read(self._wakeup)

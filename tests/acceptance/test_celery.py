@@ -28,14 +28,17 @@ TWO = """
 import os
 from runtime import DAG, task
 
+def parent_of(pid):
+    return int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
+
 @task
-def parent():
-    return open(f"/proc/{os.getppid()}/cmdline").read()
+def worker():
+    return open(f"/proc/{parent_of(os.getppid())}/cmdline").read()
 
 with DAG("two"):
     for n in range(6):
-        parent.override(task_id=f"west_{n}", executor="west")()
-        parent.override(task_id=f"east_{n}", executor="east")()
+        worker.override(task_id=f"west_{n}", executor="west")()
+        worker.override(task_id=f"east_{n}", executor="east")()
 """
 
 

@@ -87,6 +87,12 @@ class CeleryDeployment(FaultyDeployment):
                         found.append(child)
         return found
 
+    def child_of_attempt(self, attempt: Mapping[str, Any]) -> psutil.Process:
+        """The process of the pool that hands a running attempt to its supervisor."""
+        found = self.worker_of(attempt).parent()
+        assert found is not None
+        return found
+
     def freeze(self, worker: Daemon) -> list[psutil.Process]:
         """SIGSTOP the worker, its pool and what runs there; what was frozen."""
         frozen = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]

@@ -57,7 +57,7 @@ def test_contexts_of_all_instances_with_their_own_sections(host, home):
         "redis://east",
     )
     assert (west.options["default_queue"], east.options["default_queue"]) == ("work", "heavy")
-    assert west.remote_worker_entry == "runtime.worker.remote:open_worker"
+    assert west.remote_worker_entry == "runtime.worker.remote_process:start_worker"
     assert west.worker_config["home"] == str(home)
     assert west.worker_config["task_api_url"].endswith("/execution/v1")
 
