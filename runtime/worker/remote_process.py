@@ -2,31 +2,28 @@
 
 Each attempt is a fork, and what a fork costs grows with the memory of who forks: from within a Celery worker it cost
 twice as much. So a fresh interpreter, which holds nothing but what attempts need, supervises and forks; the host sends
-it one attempt after the other over a socket. It dies with the host, and the attempt with it.
+it one attempt after the other over a socket. It dies with the host, and the attempt with it. This is the host's side;
+:mod:`runtime.worker.remote_main` is the process.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import NoReturn
 
 import msgspec
 
 from runtime.core.errors import ConfigError
-from runtime.worker.linux import die_with_parent, set_dumpable
-from runtime.worker.remote import RemoteWorker, open_worker
+from runtime.worker.linux import set_dumpable
 from runtime.worker.settings import read_settings
-from runtime.worker.supervisor import describe_death
 
-_DESCRIPTOR = 9
+DESCRIPTOR = 9
 """Where the process finds its socket."""
-_LONGEST = 65_536
+LONGEST = 65_536
 """Bytes of one message; a ticket has some hundred."""
 
 
@@ -59,11 +56,7 @@ class Ended(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
-_order = msgspec.json.Decoder(Setup | Run | Stop)
 _ended = msgspec.json.Decoder(Ended)
-
-
-# -- the host's side
 
 
 def start_worker(config: Mapping[str, str]) -> WorkerProcess:
@@ -105,7 +98,7 @@ class WorkerProcess:
             self._replace()  # it died while nothing ran
             self._socket.send(msgspec.json.encode(order))
         try:
-            answer = self._socket.recv(_LONGEST)
+            answer = self._socket.recv(LONGEST)
         except ConnectionError:
             return None
         return _ended.decode(answer) if answer else None
@@ -117,6 +110,8 @@ class WorkerProcess:
             os.kill(self._pid, signal.SIGKILL)
         _, status = os.waitpid(self._pid, 0)
         self._pid, self._socket = self._start()
+        from runtime.worker.supervisor import describe_death  # and with it all that only the process itself needs
+
         return describe_death(os.waitstatus_to_exitcode(status))
 
     def _start(self) -> tuple[int, socket.socket]:
@@ -124,83 +119,11 @@ class WorkerProcess:
         with theirs:
             pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-P", "-m", "runtime.worker.remote_process"],
+                [sys.executable, "-P", "-m", "runtime.worker.remote_main"],
                 {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), _DESCRIPTOR)],
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), DESCRIPTOR)],
                 setsigmask=(),
                 setsigdef=(signal.SIGTERM, signal.SIGQUIT),
             )
         ours.send(msgspec.json.encode(Setup(os.getpid(), self._config)))
         return pid, ours
-
-
-# -- the process
-
-
-class _Line:
-    """Its end of the socket."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._socket = sock
-        self.worker: RemoteWorker | None = None
-
-    def next(self) -> Setup | Run | Stop:
-        """Wait for it. Raises ``SystemExit`` where the host is gone."""
-        data = self._socket.recv(_LONGEST)
-        if not data:
-            raise SystemExit(0)
-        order: Setup | Run | Stop = _order.decode(data)
-        return order
-
-    def answer(self, ended: Ended) -> None:
-        self._socket.send(msgspec.json.encode(ended))
-
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
-    def hear(self) -> None:
-        """While an attempt runs: there is something to read."""
-        order = self.next()
-        if isinstance(order, Stop) and self.worker is not None:
-            self.worker.stop(order.reason, kill=order.kill)
-
-
-def main() -> NoReturn:
-    """The fresh interpreter."""
-    sock = socket.socket(fileno=_DESCRIPTOR)
-    os.set_inheritable(_DESCRIPTOR, False)
-    line = _Line(sock)
-    setup = line.next()
-    assert isinstance(setup, Setup)
-    die_with_parent(setup.host_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the host's affair
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        level=setup.config.get("log_level", "INFO"),
-    )
-    _set_title("hybrid remote-worker")
-    worker = line.worker = open_worker(setup.config, line.fileno(), line.hear)
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop("its worker was stopped"))
-    while True:
-        order = line.next()
-        if isinstance(order, Run):  # a stop that comes now was for the one before
-            line.answer(_run(worker, order))
-
-
-def _run(worker: RemoteWorker, order: Run) -> Ended:
-    try:
-        return Ended(*worker.run(order.attempt_id, order.ticket))
-    except OSError as error:
-        return Ended(False, "", str(error))
-
-
-def _set_title(title: str) -> None:
-    with suppress(ImportError):
-        from setproctitle import setproctitle
-
-        setproctitle(title)
-
-
-if __name__ == "__main__":
-    main()
