@@ -32,7 +32,7 @@ from runtime.db.hints import open_hints
 from runtime.db.migrate import migrate
 from runtime.db.runs import create_manual_run
 from runtime.scheduler.assembly import Assembly, assemble
-from runtime.scheduler.lanes import Health
+from runtime.scheduler.health import Health
 from runtime.scheduler.main import SWITCH_INTERVAL
 from runtime.scheduler.waking import Waker
 from runtime.tokens.keys import load_tokens

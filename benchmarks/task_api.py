@@ -27,7 +27,7 @@ from runtime.config import Settings, load
 from runtime.core import clock
 from runtime.core.ids import uuid7
 from runtime.core.specs import DagSpec, ParsedFile, TaskSpec
-from runtime.core.task_api import PREFIX, TICKET_VARIABLE
+from runtime.core.task_api import PREFIX, TICKET_VARIABLE, URL_VARIABLE
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database, open_database
 from runtime.db.migrate import migrate
@@ -123,7 +123,7 @@ def _launches(plan: Plan, create: Create) -> tuple[float, ...]:
 def _launch(home: Path, api: str, attempt: str, ticket: str) -> float:
     more = {
         "HYBRID_HOME": str(home),
-        "HYBRID__CORE__EXECUTION_API_SERVER_URL": api,
+        URL_VARIABLE: api,
         TICKET_VARIABLE: ticket,
     }
     output, started = home / "launch.log", time.perf_counter()

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from runtime.core.messages import Finish, Heartbeat, Request, Start, encode
-from runtime.core.task_api import TOKEN_HEADER, attempt_path
+from runtime.core.task_api import TOKEN_HEADER, action_path
 
 CONNECTIONS = 16
 _MARK = f"\r\n{TOKEN_HEADER.lower()}: ".encode()
@@ -63,7 +63,7 @@ class Line:
     def send(self, worker: Worker, request: Request) -> None:
         self._worker = worker
         body = encode(request)
-        path = attempt_path(request.attempt_id, request.__struct_config__.tag)  # type: ignore[arg-type]
+        path = action_path(request.attempt_id, request.__struct_config__.tag)  # type: ignore[arg-type]
         head = (
             f"POST {self._path}{path} HTTP/1.1\r\nHost: {self._host}\r\nAuthorization: Bearer {worker.token}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

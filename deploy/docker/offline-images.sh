@@ -8,16 +8,16 @@
 # hybrid-redis:bookworm        Redis 7.0
 # deploy/docker/wheels/        our dependencies, got with this machine's pip: its index stays out of every layer
 #
-# MIRROR: the Debian mirror. PYTHON: a Python of the very version of the base image, for wheels that fit it; Debian 12's own.
+# MIRROR: the Debian mirror, by default debootstrap's own. PYTHON: a Python of the very version of the base image, for wheels that fit it; Debian 12's own.
 set -eu
 cd "$(dirname "$0")/../.."
-: "${MIRROR:=http://deb.debian.org/debian}" "${PYTHON:=/usr/bin/python3}"
+: "${MIRROR:=}" "${PYTHON:=/usr/bin/python3}"
 base=hybrid-base:bookworm
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 if ! docker image inspect "$base" >/dev/null 2>&1; then
-    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/root" "$MIRROR"
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/root" ${MIRROR:+"$MIRROR"}
     rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
     tar -C "$work/root" -c . | docker import -c 'CMD ["python3"]' - "$base"
 fi

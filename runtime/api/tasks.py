@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import time
+from typing import get_args
 
 import msgspec
 from starlette.datastructures import Headers
@@ -27,12 +28,12 @@ from runtime.core.messages import (
     decode_reply,
     decode_request,
 )
-from runtime.core.task_api import MAX_BODY, PREFIX, TOKEN_HEADER
+from runtime.core.task_api import MAX_BODY, PREFIX, TOKEN_HEADER, Action
 from runtime.tokens.tokens import RUN, START, Claims, InvalidTokenError, Tokens, WrongScopeError
 
 log = logging.getLogger(__name__)
 
-_PATH = re.compile(re.escape(PREFIX) + r"/attempts/([^/]{1,100})/(start|heartbeat|finish|xcom_pull|xcom_push)")
+_PATH = re.compile(re.escape(PREFIX) + rf"/attempts/([^/]{{1,100}})/({'|'.join(get_args(Action))})")
 _AGAIN = {"Retry-After": "1"}
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 

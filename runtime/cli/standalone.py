@@ -28,14 +28,12 @@ from runtime.config import Settings
 from runtime.config.executors import load_registry
 from runtime.config.values import masked
 from runtime.core.errors import HybridError
-from runtime.core.task_api import PREFIX
+from runtime.core.task_api import PREFIX, URL_VARIABLE
 
 API_SERVER = "api-server"
 READY_POLL = 0.05
 READY_TIMEOUT = 30.0
 """Seconds until the scheduler must have written its first row, and the API server have answered."""
-URL_VARIABLE = "HYBRID__CORE__EXECUTION_API_SERVER_URL"
-"""Tells the scheduler's executors, and what they start, where the API server is."""
 
 
 def run_standalone(settings: Settings, *, with_celery: bool = False) -> int:

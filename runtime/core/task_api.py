@@ -26,11 +26,13 @@ PREFIX = "/execution/v1"
 TOKEN_HEADER = "Hybrid-Token"  # noqa: S105  its name
 TICKET_VARIABLE = "HYBRID_START_TICKET"
 """Environment variable that brings a start ticket to ``hybrid tasks run``."""
+URL_VARIABLE = "HYBRID__CORE__EXECUTION_API_SERVER_URL"
+"""Environment variable that tells what a process starts where the task API is, whatever the configuration says."""
 Action: TypeAlias = Literal["start", "heartbeat", "finish", "xcom_pull", "xcom_push"]
 MAX_BODY = 50 * 2**20
 """Bytes; the largest body is a return value."""
 
 
-def attempt_path(attempt_id: str, action: Action) -> str:
+def action_path(attempt_id: str, action: Action) -> str:
     """What follows the configured URL."""
     return f"/attempts/{attempt_id}/{action}"

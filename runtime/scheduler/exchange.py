@@ -10,7 +10,8 @@ from executors.workload import TaskInstanceRef, Workload
 from runtime.core.states import TaskState
 from runtime.metrics.collector import Collector
 from runtime.scheduler.duties import Brought
-from runtime.scheduler.lanes import Health, Lane, LaneStatus
+from runtime.scheduler.health import Health, LaneStatus
+from runtime.scheduler.lanes import Lane
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
 from runtime.scheduler.memory import Memory

@@ -24,6 +24,7 @@ from runtime.core.clock import now as clock_now
 from runtime.core.errors import HybridError, NotFoundError
 from runtime.core.specs import DagSpec
 from runtime.core.states import RUN_FINISHED, RunState
+from runtime.core.task_api import URL_VARIABLE
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database
 from runtime.db.hints import HintSocket
@@ -32,7 +33,7 @@ from runtime.db.queries import dag_spec
 from runtime.db.runs import create_manual_run
 from runtime.db.schema import dag, dag_run, import_error, task_attempt, task_instance
 from runtime.scheduler.assembly import Assembly, assemble
-from runtime.scheduler.launch_environment import URL, variables, with_usable_home
+from runtime.scheduler.launch_environment import variables, with_usable_home
 from runtime.scheduler.tickets import needs_tickets
 from runtime.scheduler.waking import Waker
 
@@ -139,7 +140,7 @@ def _run(
 def _reachable(server: AbstractContextManager[str], settings: Settings, folder: Path) -> Iterator[Settings]:
     """Serve, and have every process that is started from here find the server and its start ticket."""
     settings, values = with_usable_home(settings, folder)
-    with server as url, variables({**values, URL: url}):
+    with server as url, variables({**values, URL_VARIABLE: url}):
         yield replace(settings, core=replace(settings.core, execution_api_server_url=url))
 
 

@@ -18,8 +18,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from executors.base import BaseExecutor
@@ -28,61 +26,16 @@ from executors.events import FINAL_EVENTS, ExecutorEvent, Failed
 from executors.workload import TaskInstanceKey, TaskInstanceRef, Workload
 from runtime.core import clock as wall
 from runtime.scheduler import containment
+from runtime.scheduler.health import UNAVAILABLE_AFTER, Breaker, Health, LaneStatus
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent, Delivery, Figures, Mailbox, Notice, Question
 from runtime.scheduler.tickets import Tickets
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
-UNAVAILABLE_AFTER = 3
-"""Failures in a row after which a lane is no longer *degraded* but *unavailable*."""
 POLL_SEC = 0.25
 """Longest time between two heartbeats of an executor that ends, or that runs something and has no handle to watch."""
 _MUST_WORK = frozenset({"try_adopt_task_instances"})
 """Questions to which an error is a fault of the executor; it may fail to answer others."""
-
-
-class Health(StrEnum):
-    HEALTHY = "healthy"
-    DEGRADED = "degraded"
-    UNAVAILABLE = "unavailable"
-    DRAINING = "draining"
-    PAUSED = "paused"
-
-
-@dataclass(frozen=True, slots=True)
-class LaneStatus:
-    """A lane as the scheduler sees it now. Figures are the executor's after its last turn, plus what is on its way."""
-
-    name: str
-    class_name: str
-    health: Health
-    reason: str
-    """One line; empty where healthy."""
-    parallelism: int
-    open_slots: int
-    """0 until the executor is made; very large where ``parallelism`` is 0."""
-    queued: int
-    running: int
-    last_heartbeat: int | None
-    """Microseconds UTC of the last heartbeat that returned."""
-
-
-@dataclass(slots=True)
-class _Breaker:
-    """Counts failures in a row and says when the next try is due."""
-
-    failures: int = 0
-    reason: str = ""
-    retry_at: float = 0.0
-
-    def fail(self, reason: str, now: float) -> None:
-        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self.failures, 10))
-        self.failures, self.reason, self.retry_at = self.failures + 1, reason, now + pause
-
-    def succeed(self) -> None:
-        self.failures, self.reason = 0, ""
 
 
 class Lane:
@@ -128,7 +81,7 @@ class Lane:
         self._duration = f"scheduler.executor_heartbeat_duration.{name.rpartition('.')[2]}"
         self._clock = clock
         self._mail = Mailbox(Figures(parallelism), wake_scheduler)
-        self._breaker = _Breaker()
+        self._breaker = Breaker()
         self._busy: tuple[str, float] | None = None
         self._last_heartbeat: int | None = None
         self._ending: tuple[str, float] | None = None

@@ -11,8 +11,6 @@ from pathlib import Path
 from runtime.config import Settings
 from runtime.scheduler.tickets import ticket_folder
 
-URL = "HYBRID__CORE__EXECUTION_API_SERVER_URL"
-
 
 def with_usable_home(settings: Settings, spare: Path) -> tuple[Settings, dict[str, str]]:
     """The settings with a home that start tickets can be left in, and the variables that tell launches of it.

@@ -22,7 +22,8 @@ from runtime.scheduler import leases
 from runtime.scheduler.creation import create_due_runs
 from runtime.scheduler.duties import Brought, LoopOptions, Schedule
 from runtime.scheduler.exchange import Exchange, Offers
-from runtime.scheduler.lanes import Health, Lane
+from runtime.scheduler.health import Health
+from runtime.scheduler.lanes import Lane
 from runtime.scheduler.limits import NOT_NOW
 from runtime.scheduler.loading import (
     claim,

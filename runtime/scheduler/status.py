@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert
 from executors.context import Stats
 from runtime.core.clock import SECOND
 from runtime.db.schema import executor_status
-from runtime.scheduler.lanes import LaneStatus
+from runtime.scheduler.health import LaneStatus
 
 
 def gauge_lanes(stats: Stats, statuses: Iterable[LaneStatus]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from executors.local.channel import MAX_FRAME
 from runtime.core.messages import Request, Start, Started, decode_reply, encode
-from runtime.core.task_api import TOKEN_HEADER, attempt_path
+from runtime.core.task_api import TOKEN_HEADER, action_path
 from runtime.worker.credentials import Credentials
 from runtime.worker.endpoint import Endpoint
 from runtime.worker.linux import boottime
@@ -98,7 +98,7 @@ class ApiClient:
 
     def _send(self, request: Request) -> tuple[HTTPResponse, bytes]:
         connection, data = self._connection, encode(request)
-        path = self._path + attempt_path(request.attempt_id, request.__struct_config__.tag)  # type: ignore[arg-type]
+        path = self._path + action_path(request.attempt_id, request.__struct_config__.tag)  # type: ignore[arg-type]
         headers = {"Authorization": self._credentials.header(request), "Content-Type": "application/json"}
         if connection.sock is None:
             connection.connect()

@@ -17,7 +17,7 @@ import msgspec
 from executors.local.channel import Channel, Kind
 from runtime.authoring.loader import LoadedFile
 from runtime.core.messages import RunContext
-from runtime.log.attempt_logs import attempt_file, attempt_folder, make_folder
+from runtime.log.attempt_logs import attempt_path, make_folder
 from runtime.log.capture import AttemptLog
 from runtime.worker import protocol
 from runtime.worker.interrupts import Interrupts
@@ -39,8 +39,8 @@ class Process(msgspec.Struct, frozen=True):
 
 def log_path(base: str, run: RunContext) -> str:
     """The log file of the attempt that runs ``run``."""
-    folder = attempt_folder(base, run.dag_id, run.run_id, run.task_id, run.map_index)
-    return f"{folder}/{attempt_file(run.try_number, run.dispatch_number)}"
+    ids = (run.dag_id, run.run_id, run.task_id, run.map_index)
+    return f"{base}/{attempt_path(*ids, run.try_number, run.dispatch_number)}"
 
 
 def live(process: Process, line: SupervisorLine) -> NoReturn:

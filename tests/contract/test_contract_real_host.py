@@ -117,21 +117,13 @@ class TestSequentialExecutor(RealHostContract):
     cls = SequentialExecutor
 
 
-class OnSQLite(RealHostContract):
-    """How an attempt is isolated does not touch the database."""
-
-    @pytest.fixture
-    def kind(self) -> str:
-        return "sqlite"
-
-
-class TestLocalExecutorSpawns(OnSQLite):
+class TestLocalExecutorSpawns(RealHostContract):
     """A fresh interpreter per attempt."""
 
     isolation = "spawn"
 
 
-class TestLocalExecutorReuses(OnSQLite):
+class TestLocalExecutorReuses(RealHostContract):
     """Attempts in the worker process itself, which outlives them."""
 
     isolation = "reuse"

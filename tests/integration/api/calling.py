@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runtime.core import messages as m
-from runtime.core.task_api import PREFIX, TOKEN_HEADER, attempt_path
+from runtime.core.task_api import PREFIX, TOKEN_HEADER, action_path
 from runtime.tokens.tokens import Tokens
 
 KEY = b"a key of the tests, long enough for SHA-512: " * 2
@@ -93,7 +93,7 @@ class Caller:
 
 
 def path_of(request: m.Request) -> str:
-    return attempt_path(request.attempt_id, request.__struct_config__.tag)  # type: ignore[arg-type]
+    return action_path(request.attempt_id, request.__struct_config__.tag)  # type: ignore[arg-type]
 
 
 def status_of(connection: socket.socket) -> int:

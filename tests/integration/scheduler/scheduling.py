@@ -26,7 +26,8 @@ from runtime.db import components, engine
 from runtime.db.runs import CreatedRun, set_paused
 from runtime.db.schema import dag, dag_run, executor_status, pool, run_inbox, task_attempt, task_instance
 from runtime.scheduler.duties import LoopOptions
-from runtime.scheduler.lanes import Lane, LaneStatus
+from runtime.scheduler.health import LaneStatus
+from runtime.scheduler.lanes import Lane
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy

@@ -12,7 +12,8 @@ from runtime.db.engine import Database
 from runtime.scheduler import main
 from runtime.scheduler.assembly import Assembly
 from runtime.scheduler.duties import LoopOptions
-from runtime.scheduler.lanes import Health, Lane
+from runtime.scheduler.health import Health
+from runtime.scheduler.lanes import Lane
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy

@@ -22,9 +22,10 @@ from runtime.core.specs import DagSpec
 from runtime.db.engine import Database
 from runtime.db.runs import CreatedRun
 from runtime.db.schema import executor_status, task_attempt
-from runtime.scheduler import lanes
+from runtime.scheduler import health
 from runtime.scheduler.duties import LoopOptions
-from runtime.scheduler.lanes import Health, Lane
+from runtime.scheduler.health import Health
+from runtime.scheduler.lanes import Lane
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy
@@ -124,7 +125,7 @@ class Live(World):
 
 @pytest.fixture
 def live(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(health, "FIRST_PAUSE", 0.05)
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
     made = Live(database)

@@ -14,7 +14,7 @@ from runtime.core.clock import SECOND
 from runtime.core.specs import encode
 from runtime.db.schema import dag_run, dag_version, scheduler, task_attempt, task_instance
 from runtime.scheduler import leases
-from runtime.scheduler.lanes import Health
+from runtime.scheduler.health import Health
 from runtime.scheduler.leases import LeaseLostError
 from runtime.scheduler.loop import CHORES
 from runtime.scheduler.losses import FREE_DISPATCHES, MOST_DISPATCHES

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.scheduler import lanes
+from runtime.scheduler import health
 from tests.unit.scheduler.lane_host import Host
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(health, "FIRST_PAUSE", 0.001)
     before = len(os.listdir("/proc/self/fd"))
     made = Host()
     yield made

@@ -11,7 +11,8 @@ from executors.base import BaseExecutor
 from executors.context import ExecutorContext
 from executors.events import ExecutorEvent
 from executors.testing import ExecutorContract, ScriptedExecutor
-from runtime.scheduler.lanes import CallAnswer, Health, Lane
+from runtime.scheduler.health import Health
+from runtime.scheduler.lanes import CallAnswer, Lane
 
 DEADLINE = 20.0
 NEVER = 3600.0

@@ -17,8 +17,9 @@ from executors.base import BaseExecutor
 from executors.events import Failed, Succeeded
 from executors.testing import ScriptedExecutor
 from executors.workload import TaskInstanceRef
-from runtime.scheduler import lanes
-from runtime.scheduler.lanes import CallAnswer, Health
+from runtime.scheduler import health
+from runtime.scheduler.health import Health
+from runtime.scheduler.lanes import CallAnswer
 from tests.unit.scheduler.lane_host import DEADLINE, NEVER, Host, make_workload
 
 # -- the healthy lane --------------------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def test_readable_handle_causes_a_heartbeat(host: Host):
 
 
 def test_closed_handle_is_a_visible_fault_and_no_busy_loop(host: Host, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "FIRST_PAUSE", NEVER)
     reader, writer = os.pipe()
     os.close(reader)
     os.close(writer)
@@ -258,8 +259,8 @@ def test_failing_heartbeats_open_the_breaker_and_it_closes_by_itself(host: Host,
 
 
 def test_health_goes_from_degraded_to_unavailable(host: Host, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", NEVER)
-    monkeypatch.setattr(lanes, "LONGEST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "FIRST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "LONGEST_PAUSE", NEVER)
     lane, executor = host.ready()
     executor.raises("sync")
     seen = []
@@ -272,8 +273,8 @@ def test_health_goes_from_degraded_to_unavailable(host: Host, monkeypatch: pytes
 
 
 def test_open_breaker_keeps_work_and_still_revokes_and_answers(host: Host, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", NEVER)
-    monkeypatch.setattr(lanes, "LONGEST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "FIRST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "LONGEST_PAUSE", NEVER)
     lane, executor = host.ready()
     running = make_workload()
     lane.dispatch(running)
@@ -311,7 +312,7 @@ def test_events_are_taken_also_after_a_heartbeat_that_raised(host: Host):
 
 
 def test_pauses_double_up_to_the_longest():
-    breaker, pauses = lanes._Breaker(), []
+    breaker, pauses = health.Breaker(), []
     for _ in range(2000):
         breaker.fail("x", 100.0)
         pauses.append(breaker.retry_at - 100.0)

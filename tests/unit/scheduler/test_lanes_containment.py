@@ -17,7 +17,8 @@ from executors.events import Accepted, Failed, Lost, Running, Succeeded
 from executors.testing import ScriptedExecutor
 from executors.workload import TaskInstanceKey, TaskInstanceRef
 from runtime.scheduler import containment, lanes
-from runtime.scheduler.lanes import Health, Lane
+from runtime.scheduler.health import Health
+from runtime.scheduler.lanes import Lane
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
 from tests.unit.scheduler.lane_host import DEADLINE, NEVER, Host, make_workload
 
