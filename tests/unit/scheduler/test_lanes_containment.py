@@ -16,7 +16,7 @@ from executors.callbacks import CallbackRequest
 from executors.events import Accepted, Failed, Lost, Running, Succeeded
 from executors.testing import ScriptedExecutor
 from executors.workload import TaskInstanceKey, TaskInstanceRef
-from runtime.scheduler import containment, lanes
+from runtime.scheduler import containment, health
 from runtime.scheduler.health import Health
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
@@ -189,7 +189,7 @@ ADOPTIONS = {
 
 @pytest.mark.parametrize(("adopt", "error"), ADOPTIONS.values(), ids=ADOPTIONS)
 def test_adoption_that_makes_no_sense_is_an_error_and_a_fault(host: Host, adopt: Any, error: str, monkeypatch):
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "FIRST_PAUSE", NEVER)
     lane, executor = host.ready()
     executor.try_adopt_task_instances = adopt
     lane.call("try_adopt_task_instances", [REF], token=1)
@@ -276,7 +276,7 @@ def test_callback_that_is_none_is_refused_where_it_is_sent(host: Host, sent: Any
 
 
 def test_revoke_that_raises_frees_the_slot_and_is_a_fault(host: Host, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "FIRST_PAUSE", NEVER)
     lane, executor = host.ready()
     workload = make_workload()
     lane.dispatch(workload)
@@ -288,7 +288,7 @@ def test_revoke_that_raises_frees_the_slot_and_is_a_fault(host: Host, monkeypatc
 
 
 def test_a_hundred_failures_in_one_turn_are_one(host: Host, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "FIRST_PAUSE", NEVER)
     lane, executor = host.ready()
     executor.raises("revoke_task")
     entered = host.hang(executor, "heartbeat")
@@ -302,7 +302,7 @@ def test_a_hundred_failures_in_one_turn_are_one(host: Host, monkeypatch: pytest.
 
 
 def test_questions_in_a_pause_do_not_put_the_next_try_off(host: Host, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(lanes, "FIRST_PAUSE", NEVER)
+    monkeypatch.setattr(health, "FIRST_PAUSE", NEVER)
     lane, executor = host.ready()
     executor.get_event_buffer = lambda: None
     lane.request_heartbeat()
