@@ -33,6 +33,13 @@ FIGURES = (
         "scheduler",
         "Ends that an executor reported of an attempt that it no longer held: too late, or once too often.",
     ),
+    Figure("celery.task_timeout_error", "counter", "scheduler", "Times that a broker did not take messages in time."),
+    Figure(
+        "celery.execute_command.failure",
+        "counter",
+        "scheduler",
+        "Attempts whose Celery task had failed, as the result backend had it, without a report of their own.",
+    ),
     Figure("scheduler.executor_heartbeat_duration.<executor>", "timing", "scheduler", "One heartbeat of the executor."),
     Figure("scheduler.scheduler_loop_duration", "timing", "scheduler", "One step of the scheduler's loop."),
     Figure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -104,6 +105,17 @@ class CeleryDeployment(FaultyDeployment):
     def messages(self, queue: str = "default") -> list[str]:
         """What waits in the broker, as it is there."""
         return list(self.redis.call("LRANGE", queue, 0, -1))
+
+    def wait_for_overdue(self, seconds: float) -> None:
+        """Until the oldest message that a worker holds is older than ``seconds``: workers look for such ones when they
+        begin, and then (kombu's ``restore_visible``) only every hundredth second.
+        """
+
+        def is_overdue() -> bool:
+            held = self.redis.call("ZRANGE", "unacked_index", 0, 0, "WITHSCORES")
+            return any(float(since) + seconds < time.time() for _, since in held)
+
+        wait_until(is_overdue, "a message to become overdue")
 
     def wait_for_attempt(self, run_id: str, count: int = 1, task_id: str = "waits") -> dict[str, Any]:
         """The ``count``-th attempt of a task, once it is committed."""

@@ -95,7 +95,6 @@ def test_process_of_the_attempt_is_killed(celery):
     celery.settle(scheduler, SLOTS)
 
 
-@pytest.mark.slow  # a frozen worker that wakes on a loaded machine takes its time to end
 def test_frozen_beyond_every_timeout(celery):
     """Its message is given to another worker, who may not start it; it is given up; when it wakes it does no harm."""
     celery.configure({"celery_broker_transport_options": {"visibility_timeout": "2"}})
@@ -103,6 +102,7 @@ def test_frozen_beyond_every_timeout(celery):
     scheduler, first = celery.begin_all()
     run, attempt = celery.trigger_waiting()
     frozen = celery.freeze(first)
+    celery.wait_for_overdue(2.0)
     second = celery.worker()
     celery.wait_for_words(second, f"attempt {attempt['id']}: not started")
     assert second.stop() == 0, "or it would run the next attempt beside one that may wake"
