@@ -22,6 +22,7 @@ from executors.events import (
     ExecutorEvent,
     Failed,
     Lost,
+    Pending,
     Running,
     Succeeded,
     Unknown,
@@ -271,9 +272,12 @@ class BaseExecutor:
         """The launched process ended with a verified exit code 0."""
         self._end(Succeeded(key, info))
 
-    def fail(self, key: TaskInstanceKey, info: str | None = None) -> None:
-        """The launched process ended with another exit code; ``info`` is the reason."""
-        self._end(Failed(key, info))
+    def fail(self, key: TaskInstanceKey, info: str | None = None, *, ended: bool = False) -> None:
+        """The launched process ended with another exit code; ``info`` is the reason.
+
+        ``ended``: it is certain that nothing of it runs any more, so that the task need not wait for its silence.
+        """
+        self._end(Failed(key, info, ended=ended))
 
     def refuse(self, key: TaskInstanceKey, info: str | None = None) -> None:
         """The backend will never take this launch; ``info`` is the reason. Another one of the same kind would fare
@@ -281,9 +285,12 @@ class BaseExecutor:
         """
         self._end(Failed(key, info, refused=True))
 
-    def lost(self, key: TaskInstanceKey, info: str | None = None) -> None:
-        """The launch is gone and nobody saw how it ended."""
-        self._end(Lost(key, info))
+    def lost(self, key: TaskInstanceKey, info: str | None = None, *, ended: bool = False) -> None:
+        """The launch is gone, and by no fault of its own: its host was taken away, or nobody saw how it ended.
+
+        ``ended``: as for :meth:`fail`.
+        """
+        self._end(Lost(key, info, ended))
 
     def running_state(self, key: TaskInstanceKey, info: str | None = None) -> None:
         """The launch is executing."""
@@ -292,6 +299,10 @@ class BaseExecutor:
     def accepted(self, key: TaskInstanceKey, external_id: str | None = None) -> None:
         """The backend took the launch under ``external_id``."""
         self._events.append(Accepted(key, external_id))
+
+    def pending(self, key: TaskInstanceKey, info: str | None = None) -> None:
+        """The backend has the launch, and says why it does not execute yet; ``None``: it no longer says."""
+        self._events.append(Pending(key, info))
 
     def unknown(self, key: TaskInstanceKey, info: str | None = None) -> None:
         """The backend cannot tell now."""

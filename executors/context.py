@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from executors.errors import ExecutorConfigError
+from executors.workload import TaskInstanceKey
 
 
 class Stats(Protocol):
@@ -61,6 +62,9 @@ class ExecutorContext:
     has none. A worker takes it from its own configuration, never from a message."""
     callback_sink: Callable[[str], None] | None = None
     """Takes a :class:`~executors.callbacks.CallbackRequest` as JSON. Thread-safe, cheap, never blocks."""
+    log_sink: Callable[[TaskInstanceKey, str], None] | None = None
+    """Keeps what a launch has printed as its attempt's log on this host, where the host has none yet. Thread-safe;
+    blocks for one file; raises nothing."""
     clock: Callable[[], float] = time.time
     wake: Callable[[], None] = lambda: None
     """Asks the host for a heartbeat soon. Thread-safe, cheap, never blocks."""

@@ -47,11 +47,24 @@ class Failed:
     refused: bool = False
     """No launch of it can work, such as with a bad ``executor_config``: the task's own try fails. An attempt that just
     ended before its worker was heard of is launched again, without charge."""
+    ended: bool = False
+    """The backend is certain that nothing of the launch runs any more. Without it, the host waits until an attempt that
+    had started has been silent for long enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The launch is gone and nobody saw how it ended. Frees the slot. It is no proof that nothing runs any more."""
+    """The launch is gone, by no fault of its own. Frees the slot. It is no proof that nothing runs any more."""
+
+    key: TaskInstanceKey
+    reason: str | None = None
+    ended: bool = False
+    """It is one: the backend is certain that nothing of the launch runs any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The backend has the launch and says why it does not execute yet; empty: it no longer says. Keeps the slot."""
 
     key: TaskInstanceKey
     reason: str | None = None
@@ -65,5 +78,5 @@ class Unknown:
     reason: str | None = None
 
 
-ExecutorEvent: TypeAlias = Accepted | Running | Succeeded | Failed | Lost | Unknown
+ExecutorEvent: TypeAlias = Accepted | Pending | Running | Succeeded | Failed | Lost | Unknown
 FINAL_EVENTS = (Succeeded, Failed, Lost)

@@ -11,7 +11,7 @@ from executors.base import LAUNCH_ATTEMPTS, BaseExecutor
 from executors.callbacks import CallbackRequest
 from executors.cli import ActionCommand, GroupCommand
 from executors.errors import ExecutorConfigError
-from executors.events import FINAL_EVENTS, Accepted, ExecutorEvent, Failed, Lost, Running, Succeeded, Unknown
+from executors.events import FINAL_EVENTS, Accepted, ExecutorEvent, Failed, Lost, Pending, Running, Succeeded, Unknown
 from executors.workload import CodeReference, TaskInstanceKey, TaskInstanceRef, Workload
 
 
@@ -181,11 +181,11 @@ class BookkeepingContract(ContractBase):
     def test_each_report_is_its_event(self, executor: BaseExecutor) -> None:
         bare, _ = self.bare(executor, 0)
         key = self.make_workload().key
-        reports = (bare.accepted, bare.running_state, bare.unknown, bare.success, bare.fail, bare.lost)
+        reports = (bare.accepted, bare.pending, bare.running_state, bare.unknown, bare.success, bare.fail, bare.lost)
         for report in reports:
             bare.queue_workload(self.make_workload(key=key))
             report(key, "why")
-        kinds = (Accepted, Running, Unknown, Succeeded, Failed, Lost)
+        kinds = (Accepted, Pending, Running, Unknown, Succeeded, Failed, Lost)
         assert bare.get_event_buffer() == [kind(key, "why") for kind in kinds], "a report gave the wrong event"
 
     def test_airflows_words_are_understood_and_no_others(self, executor: BaseExecutor) -> None:

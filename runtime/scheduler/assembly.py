@@ -12,7 +12,7 @@ from executors.base import BaseExecutor
 from executors.context import ExecutorContext
 from executors.registry import ConfiguredExecutor, ExecutorRegistry
 from runtime.config import Settings
-from runtime.config.worker import worker_config
+from runtime.config.worker import remote_worker_config, worker_config
 from runtime.db.engine import Database
 from runtime.metrics.collector import Collector
 from runtime.scheduler.duties import LoopOptions
@@ -139,7 +139,7 @@ def _lane(
             stats=stats,
             task_service=service,
             worker_entry=WORKER_ENTRY,
-            worker_config=worker_config(settings),
+            worker_config=(worker_config if executor.cls.is_local else remote_worker_config)(settings),
             callback_sink=lane.send_callback,
             wake=wake,
         )

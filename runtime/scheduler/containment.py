@@ -15,7 +15,8 @@ import msgspec
 
 from executors.base import BaseExecutor
 from executors.callbacks import CallbackRequest
-from executors.events import Accepted, ExecutorEvent, Failed, Lost, Running, Succeeded, Unknown
+from executors.errors import ExecutorError
+from executors.events import Accepted, ExecutorEvent, Failed, Lost, Pending, Running, Succeeded, Unknown
 from executors.workload import TaskInstanceKey, TaskInstanceRef
 from runtime.scheduler.mailbox import Figures
 
@@ -29,6 +30,7 @@ MOST_SLOTS = 2**31 - 1
 """Of the integer columns of ``executor_status``; an unlimited executor offers more."""
 _TEXTS: Mapping[type, str] = {
     Accepted: "external_id",
+    Pending: "reason",
     Running: "info",
     Succeeded: "info",
     Failed: "reason",
@@ -54,9 +56,9 @@ def clean(value: object, longest: int = LONGEST_TEXT) -> str:
 
 
 def told(what: str, error: BaseException) -> str:
-    """``what`` raised ``error``, in one line."""
+    """``what`` raised ``error``, in one line. The package's own errors are lines for a person already."""
     text = " ".join(clean(error).split())
-    if isinstance(error, RubbishError):
+    if isinstance(error, RubbishError | ExecutorError) and text:
         return clean(text, LONGEST_REASON)
     return clean(f"{what} raised {type(error).__name__}: {text}".removesuffix(": "), LONGEST_REASON)
 
@@ -64,7 +66,7 @@ def told(what: str, error: BaseException) -> str:
 def traceback_of(error: BaseException) -> BaseException | None:
     """What to log beside the line of :func:`told`: nothing where that says it all, or where the text is too much."""
     try:
-        brief = not isinstance(error, RubbishError) and clean(error) == str(error)
+        brief = not isinstance(error, RubbishError | ExecutorError) and clean(error) == str(error)
     except BaseException:
         return None
     return error if brief else None

@@ -72,8 +72,7 @@ def lose(step: Step, policy: LossPolicy, instance: Instance, attempt: Attempt, r
     step.batch.end_attempt(attempt.row.id, AttemptState.LOST, reason)
     step.release(instance)
     if attempt.ti_state is TaskState.RESTARTING:
-        step.batch.end(attempt.subject, TaskState.NONE, reason=reason)
-        step.memory.stale.add(instance.run.id)
+        _clear(step, instance, attempt, reason)
     elif attempt.state is AttemptState.QUEUED:
         _launch_again(step, instance, attempt.subject, reason)
     elif instance.infra_losses < policy.infra_retries:
@@ -110,15 +109,30 @@ def _resolve(
     reason = fact.reason or "the executor gave no reason"
     if attempt.row.executor in policy.local and attempt.state is AttemptState.RUNNING:
         watch_until_quiet(step.memory, attempt, reason)
-    elif attempt.state is AttemptState.QUEUED and isinstance(fact, Failed) and fact.refused:
-        step.touch(instance.run)
-        step.batch.end_attempt(attempt.row.id, AttemptState.FAILED, reason)
-        step.release(instance)
-        fail(step, instance, attempt.subject, reason)
-    elif attempt.state is AttemptState.QUEUED:
+    elif isinstance(fact, Failed) and (fact.refused if attempt.state is AttemptState.QUEUED else fact.ended):
+        _fail_attempt(step, instance, attempt, reason)
+    elif attempt.state is AttemptState.QUEUED or fact.ended:
         lose(step, policy, instance, attempt, reason)
-    # A remote attempt that was granted the start may still run, whatever its backend says of it: only the heartbeat
-    # timeout proves that its supervisor has stopped it.
+    # Another remote attempt that was granted the start may still run, whatever its backend says of it: only the
+    # heartbeat timeout proves that its supervisor has stopped it.
+
+
+def _fail_attempt(step: Step, instance: Instance, attempt: Attempt, reason: str) -> None:
+    """Nothing of it runs, and the fault is its own: it costs a try."""
+    step.touch(instance.run)
+    step.memory.stopping.discard(attempt.row.id)
+    step.batch.end_attempt(attempt.row.id, AttemptState.FAILED, reason)
+    step.release(instance)
+    if attempt.ti_state is TaskState.RESTARTING:
+        _clear(step, instance, attempt, reason)
+    else:
+        fail(step, instance, attempt.subject, reason)
+
+
+def _clear(step: Step, instance: Instance, attempt: Attempt, reason: str) -> None:
+    """It was cleared while it ran, and has ended."""
+    step.batch.end(attempt.subject, TaskState.NONE, reason=reason)
+    step.memory.stale.add(instance.run.id)
 
 
 def _succeed(step: Step, instance: Instance, attempt: Attempt, info: str | None) -> None:
@@ -127,8 +141,7 @@ def _succeed(step: Step, instance: Instance, attempt: Attempt, info: str | None)
     step.batch.end_attempt(attempt.row.id, AttemptState.SUCCESS, info)
     step.release(instance)
     if attempt.ti_state is TaskState.RESTARTING:
-        step.batch.end(attempt.subject, TaskState.NONE, reason="cleared")
-        step.memory.stale.add(instance.run.id)
+        _clear(step, instance, attempt, "cleared")
         return
     step.batch.end(attempt.subject, TaskState.SUCCESS, reason=info)
     step.follow(instance.run.end(instance, TaskState.SUCCESS))
