@@ -48,10 +48,10 @@ class Watch:
 
     def ping(self, publisher: Publisher, budget: Budget) -> None:
         """Return where the broker answers. Raises :class:`BrokerError`."""
-        publisher.perform("look", lambda producer: read_epoch(producer, self._prefix), budget)
+        publisher.perform("ask for its state", lambda producer: read_epoch(producer, self._prefix), budget)
 
     def _is_new_epoch(self, publisher: Publisher, budget: Budget, now: float) -> bool:
-        epoch = publisher.perform("look", lambda producer: read_epoch(producer, self._prefix), budget)
+        epoch = publisher.perform("ask for its state", lambda producer: read_epoch(producer, self._prefix), budget)
         known, self._epoch, self._next_epoch = self._epoch, epoch, now + EPOCH_SECONDS
         return known is not None and epoch != known
 

@@ -129,6 +129,25 @@ with DAG("sleeps"):
 """
 
 
+def test_broker_that_is_not_there_is_told_in_one_line(deployment: Deployment):
+    """By the scheduler once, and to whoever asks how the executors are; the other executor works meanwhile."""
+    broker = "redis://:broker-word@127.0.0.1:1/0"
+    deployment.configure({"core": {"executor": "CeleryExecutor, LocalExecutor"}, "celery": {"broker_url": broker}})
+    daemon = deployment.standalone()
+    deployment.write_dag("tells", TELLS)
+    deployment.trigger("tells")
+    why = "redis://127.0.0.1:1/0 cannot be reached"
+    deployment.wait_for_words(daemon, why)
+    wait_until(
+        lambda: "unavailable" in (listed := deployment.hybrid("executors", "list")).out and why in listed.err, why
+    )
+    deployment.write_dag("here", TELLS.replace("CeleryExecutor", "LocalExecutor").replace("tells", "here"))
+    deployment.run_to_end("here")
+    assert daemon.text.count(why) == 1
+    assert "Traceback" not in daemon.text
+    assert "broker-word" not in daemon.text
+
+
 @pytest.fixture
 def brokers() -> Iterator[dict[str, RedisServer]]:
     with RedisServer("west-word") as west, RedisServer("east-word") as east:

@@ -34,9 +34,13 @@ def _list(args: Namespace) -> int:
     entries = survey_executors(settings)
     live = live_figures(read_statuses(settings))
     rows = [_row(entry, live.get(entry.name.name, NOTHING)) for entry in entries]
-    for entry in entries:
-        if warning := entry.reason if isinstance(entry, BrokenExecutor) else entry.warning:
-            print(f"hybrid: warning: {warning}", file=sys.stderr)
+    warnings = [entry.reason if isinstance(entry, BrokenExecutor) else entry.warning for entry in entries]
+    for warning in filter(None, warnings):
+        print(f"hybrid: warning: {warning}", file=sys.stderr)
+    # A reason is too long for a column, and too important to be seen in JSON only.
+    for row in rows:
+        if row["reason"] and row["reason"] not in warnings:
+            print(f"hybrid: executor {row['name']} is {row['health']}: {row['reason']}", file=sys.stderr)
     emit(rows, args.output, COLUMNS)
     return 0
 
