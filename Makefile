@@ -7,6 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 CELERY := $(VENV)/.celery-demo-installed
+KUBERNETES := $(VENV)/.kubernetes-installed
 DEV := $(VENV)/.dev-installed
 
 HYBRID_IMAGE ?= hybrid-runtime:local
@@ -14,10 +15,11 @@ DOCKER_COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker 
 COMPOSE = $(DOCKER_COMPOSE) -f deploy/docker-compose.yml --env-file deploy/.env
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-celery test check format docs bench clean docker-image compose-env compose-up compose-test compose-down
+.PHONY: help demo demo-celery demo-kubernetes test test-kubernetes check format docs bench clean docker-image \
+	compose-env compose-up compose-test compose-down kind-up kind-test kind-down
 
 help: ## show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(RUNTIME) ## run a real pipeline on two executors, in .demo/
 	$(BIN)/python deploy/demo.py
@@ -25,10 +27,17 @@ demo: $(RUNTIME) ## run a real pipeline on two executors, in .demo/
 demo-celery: $(CELERY) ## the same with a Redis and a Celery worker; nothing else is to be installed
 	$(BIN)/python deploy/demo_celery.py
 
+demo-kubernetes: $(KUBERNETES) ## the same with pods, of a fake API server whose pods are processes of this machine
+	$(BIN)/python deploy/demo_kubernetes.py
+
 # What fails runs once more, alone: with real processes and real timeouts, a machine that is busy for a moment may be why.
 test: $(DEV) ## run the tests; needs no service
 	$(BIN)/pytest || $(BIN)/pytest -n 0 --last-failed --last-failed-no-failures none
 	$(BIN)/pytest -n 0 -m timed
+
+# On any cluster: HYBRID_TEST_KUBECONFIG, HYBRID_TEST_NAMESPACE, HYBRID_TEST_IMAGE, HYBRID_TEST_API_URL; docs/kubernetes.md.
+test-kubernetes: $(DEV) ## run the end-to-end tests of KubernetesExecutor on a real cluster
+	$(BIN)/pytest -n 0 -m kubernetes tests/kubernetes_e2e
 
 check: $(DEV) ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .
@@ -64,6 +73,15 @@ compose-test: compose-env ## bring up another one, run a DAG half on Local, half
 compose-down: ## stop the deployment; what it has stored stays
 	$(COMPOSE) down
 
+kind-up: ## make a cluster with kind and bring the deployment up in it; DAGS=… for your own DAG files
+	deploy/kind/up.sh
+
+kind-test: ## run a DAG half on Local, half in pods there, and look at everything
+	$(PYTHON) deploy/kind/check.py
+
+kind-down: ## delete the cluster, and with it everything in it
+	kind delete cluster --name "$${CLUSTER:-hybrid}"
+
 clean: ## remove what was built, the .venv too
 	rm -rf $(VENV) .demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -78,6 +96,10 @@ $(RUNTIME): pyproject.toml | $(VENV)/bin/pip
 
 $(CELERY): pyproject.toml | $(VENV)/bin/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[celery-demo]'
+	@touch $(RUNTIME) $@
+
+$(KUBERNETES): pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[kubernetes]'
 	@touch $(RUNTIME) $@
 
 $(DEV): pyproject.toml | $(VENV)/bin/pip

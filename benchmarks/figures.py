@@ -55,6 +55,11 @@ GATES = {
     "celery.chain": Gate(25, None, peer="380"),
     "celery.publish": Gate(40, None, peer="4,000 (10 with a pool that is kept)"),
     "celery.heartbeat": Gate(50, None),
+    "kubernetes.submit": Gate(200, None, higher_is_better=True),
+    "kubernetes.dispatch": Gate(100, None),
+    "kubernetes.watch": Gate(2000, None, higher_is_better=True),
+    "kubernetes.heartbeat": Gate(50, None),
+    "kubernetes.heartbeat_hung": Gate(50, None),
     "idle.cpu": Gate(1, None, peer="24 (4 as shipped)"),
     "idle.pss": Gate(250, None, peer="962 (783 as shipped)"),
 }

@@ -38,6 +38,12 @@ class Sizes:
     """Tasks of the chain whose steps are timed from report to dispatch."""
     celery_publishes: int = 32
     celery_running: int = 5_000
+    kubernetes_pods: int = 400
+    """Submitted, and watched until they run, in one repeat."""
+    kubernetes_dispatches: int = 60
+    """One after the other, in one repeat."""
+    kubernetes_running: int = 1_000
+    kubernetes_hang_seconds: float = 30.0
     settle_seconds: float = 15.0
     """Between the last task and the idle measurement: surplus workers leave, first parses end."""
     idle_seconds: float = 30.0
@@ -59,6 +65,10 @@ QUICK = Sizes(
     api_heartbeats=300,
     api_chain=10,
     celery_running=500,
+    kubernetes_pods=40,
+    kubernetes_dispatches=10,
+    kubernetes_running=100,
+    kubernetes_hang_seconds=2.0,
     settle_seconds=1.0,
     idle_seconds=2.0,
     idle_windows=1,

@@ -29,6 +29,8 @@ class ActionCommand:
       that brought the command, with ``worker_config`` and ``remote_worker_entry`` for remote workers;
     * ``emit(records, columns)``: prints a list of dictionaries, as the argument ``output`` says, if there is one;
     * ``confirm(question)``: asks on the terminal, unless there is an argument ``yes`` that is true; raises on a no;
+    * ``dag_workloads(dag_id, logical_date, executor)``: the :class:`~executors.workload.Workload` of each task of a DAG
+      that goes to the instance called ``executor``, without a start ticket; ``logical_date`` is ISO-8601 or ``None``;
     * ``tend()``: see ``is_worker``.
     """
     args: Sequence[Arg] = ()

@@ -8,6 +8,8 @@ from runtime import dag, task
 FAN_OUT = int(os.environ.get("BENCH_FAN_OUT", "200"))
 CHAIN = int(os.environ.get("BENCH_CHAIN", "30"))
 MANY = int(os.environ.get("BENCH_MANY", "10"))
+PODS = int(os.environ.get("BENCH_PODS", "0"))
+"""Only where there is an executor for them."""
 ARGS = {
     "schedule": None,
     "start_date": datetime(2024, 1, 1),
@@ -47,3 +49,12 @@ def many() -> None:
 fan_out()
 chain()
 many()
+
+if PODS:
+
+    @dag(dag_id="pods", **ARGS)
+    def pods() -> None:
+        for i in range(PODS):
+            noop.override(task_id=f"t{i}", executor="k8s")()
+
+    pods()

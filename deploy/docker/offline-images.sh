@@ -31,7 +31,7 @@ cp LICENSE README.md pyproject.toml "$work/src"
 cp runtime/version.py "$work/src/runtime"
 touch "$work/src/runtime/__init__.py" "$work/src/executors/__init__.py"
 "$PYTHON" -m venv "$work/venv"
-(cd "$work/src" && "$work/venv/bin/pip" wheel -q -w "$OLDPWD/deploy/docker/wheels" '.[celery,postgres]' 'setuptools>=77')
+(cd "$work/src" && "$work/venv/bin/pip" wheel -q -w "$OLDPWD/deploy/docker/wheels" '.[celery,kubernetes,postgres]' 'setuptools>=77')
 rm -f deploy/docker/wheels/hybrid_runtime-*.whl
 
 echo "For deploy/.env:"

@@ -150,11 +150,10 @@ def _work(context: ExecutorContext, arguments: Any, pid_file: PidFile | None, re
     from executors.celery.worker import run_worker
 
     if pid_file is None:
-        return run_worker(context, arguments)
+        return run_worker(context, arguments, ready)
     pid_file.take()
     try:
-        ready()
-        return run_worker(context, arguments)
+        return run_worker(context, arguments, ready)
     finally:
         pid_file.release()
 

@@ -34,8 +34,8 @@ def detach(log_file: Path, body: Callable[[Callable[[], None]], int]) -> int:
         _leave(output, tell, body)
     os.close(tell)
     os.close(output)
-    with os.fdopen(told, "rb") as pipe:
-        heard = pipe.read(_LONGEST_LINE)
+    heard = os.read(told, _LONGEST_LINE)
+    os.close(told)
     os.waitpid(child, 0)
     if heard != _UP:
         raise ExecutorError(heard.decode() or f"it did not come up; {log_file} may say why")
@@ -66,7 +66,8 @@ def _leave(output: int, tell: int, body: Callable[[Callable[[], None]], int]) ->
 
 
 def _say(tell: int, what: bytes) -> None:
-    """Once; the parent reads until the pipe is closed."""
+    """The parent hears what is said first, or that the pipe is closed. Nothing is closed here: a second word must not
+    end in whatever has the descriptor's number by then.
+    """
     with suppress(OSError):
         os.write(tell, what)
-        os.close(tell)

@@ -58,10 +58,6 @@ class CeleryOptions:
     worker_concurrency: int = 16
     prefetch_multiplier: int = 1
     """[worker_prefetch_multiplier]"""
-    acks_late: bool = True
-    """[task_acks_late]"""
-    track_started: bool = True
-    """[task_track_started]"""
     pool: str = "prefork"
     tls: Tls | None = None
     broker_transport: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -104,8 +100,6 @@ def read_options(options: Mapping[str, str], name: str) -> CeleryOptions:
         remote_control=read.flag("worker_enable_remote_control", True),
         worker_concurrency=read.whole("worker_concurrency", 16, least=1),
         prefetch_multiplier=read.whole("worker_prefetch_multiplier", 1),
-        acks_late=read.flag("task_acks_late", True),
-        track_started=read.flag("task_track_started", True),
         pool=read.text("pool", "prefork"),
         tls=read.tls(),
         broker_transport=transport,

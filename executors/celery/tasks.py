@@ -63,10 +63,10 @@ class Hand:
         """Run one attempt. What became of it is said by its report; a second message of it must say nothing at all,
         so that Celery may store nothing of its returning. Raises Celery's ``Reject`` where the message must go back.
         """
-        if self._runner is None:
-            self.begin()
-        assert self._runner is not None
         try:
+            if self._runner is None:
+                self.begin()
+            assert self._runner is not None
             with _signal_stops(self._runner):
                 ok, reason = self._runner.run(attempt_id, ticket)
         except OSError as error:

@@ -53,8 +53,11 @@ class WorkerOptions:
     """Called about once a second, in the main thread."""
 
 
-def run_worker(context: ExecutorContext, options: WorkerOptions) -> int:
-    """Work until a signal, or a command, ends it; the exit code. Raises :class:`ExecutorConfigError`."""
+def run_worker(context: ExecutorContext, options: WorkerOptions, ready: Callable[[], None]) -> int:
+    """Work until a signal, or a command, ends it; the exit code. Raises :class:`ExecutorConfigError`.
+
+    :param ready: called when nothing of the configuration can be wrong any more; the broker need not answer yet.
+    """
     settings = read_options(context.options, context.name)
     entry = find_entry(context.remote_worker_entry)
     app = make_app(context.options, context.name)
@@ -85,6 +88,7 @@ def run_worker(context: ExecutorContext, options: WorkerOptions) -> int:
     )
     worker.host_tends = options.tend
     adopt_orphans()
+    ready()
     worker.start()
     return int(worker.exitcode or 0)
 

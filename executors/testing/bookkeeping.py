@@ -188,6 +188,21 @@ class BookkeepingContract(ContractBase):
         kinds = (Accepted, Pending, Running, Unknown, Succeeded, Failed, Lost)
         assert bare.get_event_buffer() == [kind(key, "why") for kind in kinds], "a report gave the wrong event"
 
+    def test_certain_ends_say_so_and_waiting_keeps_the_slot(self, executor: BaseExecutor) -> None:
+        bare, _ = self.bare(executor, 1)
+        workload = self.make_workload()
+        bare.queue_workload(workload)
+        bare.heartbeat()
+        bare.pending(workload.key, "no room")
+        bare.pending(workload.key)
+        assert bare.get_event_buffer() == [Pending(workload.key, "no room"), Pending(workload.key)]
+        assert bare.slots_available == 0, "what waits at the backend has a slot"
+        certain = ((bare.fail, Failed(workload.key, "x", ended=True)), (bare.lost, Lost(workload.key, "x", ended=True)))
+        for report, event in certain:
+            bare.queue_workload(workload)
+            report(workload.key, "x", ended=True)
+            assert bare.get_event_buffer() == [event], "the proof that nothing runs any more got lost"
+
     def test_airflows_words_are_understood_and_no_others(self, executor: BaseExecutor) -> None:
         bare, _ = self.bare(executor, 0)
         workload = self.make_workload()

@@ -111,7 +111,9 @@ def mapping(where: str, name: str, value: object) -> dict[str, Any]:
 
 
 def plain_json(where: str, value: object, depth: int = 0) -> Any:
-    """``value`` as plain JSON data; objects with ``to_dict()``, such as a ``V1Pod``, become dictionaries.
+    """``value`` as plain JSON data; objects with ``to_dict()`` become dictionaries.
+
+    A ``V1Pod`` and the like say ``None`` for each of hundreds of fields that nobody has set: those are left out.
 
     :param where: path to ``value``, which errors name.
     """
@@ -130,8 +132,15 @@ def plain_json(where: str, value: object, depth: int = 0) -> Any:
         return [plain_json(f"{where}[{index}]", item, depth + 1) for index, item in enumerate(value)]
     to_dict = getattr(value, "to_dict", None)
     if callable(to_dict) and not isinstance(value, type):
-        return plain_json(where, to_dict(), depth + 1)
+        plain = plain_json(where, to_dict(), depth + 1)
+        return _without_none(plain) if hasattr(value, "openapi_types") else plain
     raise ArgumentError(f"{where}: {_shown(value)} is no JSON; use dicts, lists, strings, numbers, True, False or None")
+
+
+def _without_none(plain: Any) -> Any:
+    if isinstance(plain, dict):
+        return {key: _without_none(item) for key, item in plain.items() if item is not None}
+    return [_without_none(item) for item in plain] if isinstance(plain, list) else plain
 
 
 def _shown(value: object) -> str:

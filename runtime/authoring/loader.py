@@ -46,7 +46,7 @@ def load_file(dags_folder: Path | str, rel_path: str, defaults: Defaults | None 
     source = path.read_bytes()
     file_hash = hashlib.sha256(source).hexdigest()
     _forget_modules(dags_folder)
-    module = ModuleType(f"{_PREFIX}{hashlib.sha256(rel_path.encode()).hexdigest()[:8]}_{file_hash[:16]}")
+    module = ModuleType(_module_name(rel_path, file_hash))
     module.__file__ = str(path)
     with loading_file(str(path), defaults or Defaults()) as load:
         code = compile(source, str(path), "exec", dont_inherit=True)
@@ -64,6 +64,15 @@ def load_file(dags_folder: Path | str, rel_path: str, defaults: Defaults | None 
         dependencies=_dependencies(dags_folder, dags.values()),
         warnings=_uncalled(module),
     )
+
+
+def forget_file(loaded: LoadedFile) -> None:
+    """Let go of the module of a version that nobody in this process runs any more; else it stays for ever."""
+    sys.modules.pop(_module_name(loaded.rel_path, loaded.file_hash), None)
+
+
+def _module_name(rel_path: str, file_hash: str) -> str:
+    return f"{_PREFIX}{hashlib.sha256(rel_path.encode()).hexdigest()[:8]}_{file_hash[:16]}"
 
 
 def _collect(rel_path: str, found: Iterable[DAG]) -> dict[str, DAG]:

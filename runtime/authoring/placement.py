@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from runtime.authoring.arguments import plain_json
 from runtime.authoring.exceptions import ArgumentError
+
+LARGEST_CONFIG = 262_144
+"""Bytes of JSON of one task's ``executor_config``: it is stored with the DAG, and travels with every attempt."""
 
 
 def executor_name(where: str, value: object) -> str | None:
@@ -20,10 +25,16 @@ def executor_name(where: str, value: object) -> str | None:
 
 
 def plain_executor_config(where: str, value: object) -> dict[str, Any]:
-    """``executor_config`` as plain JSON; a ``V1Pod`` in it becomes a dictionary."""
+    """``executor_config`` as plain JSON of at most ``LARGEST_CONFIG`` bytes; a ``V1Pod`` in it becomes a dictionary."""
     plain = plain_json(f"{where}: executor_config", {} if value is None else value)
     if not isinstance(plain, dict):
         raise ArgumentError(f"{where}: executor_config must be a dict, not {value!r}")
+    try:
+        size = len(msgspec.json.encode(plain))
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"{where}: executor_config is no JSON: {error}") from None
+    if size > LARGEST_CONFIG:
+        raise ArgumentError(f"{where}: executor_config has {size} bytes of JSON; at most {LARGEST_CONFIG} are allowed")
     return plain
 
 

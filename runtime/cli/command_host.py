@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 
 from executors.cli import ActionCommand
 from executors.context import ExecutorContext
 from executors.registry import ConfiguredExecutor
 from runtime.cli.command import confirm
 from runtime.cli.daemon_log import log_to_stderr
+from runtime.cli.dag_workloads import dag_workloads
 from runtime.cli.output import Record, emit
 from runtime.config import Settings
-from runtime.config.withholding import withhold_signing_key
+from runtime.config.withholding import withhold_sections, withhold_signing_key
 from runtime.config.worker import remote_worker_config
 
 REMOTE_WORKER_ENTRY = "runtime.worker.remote_process:start_worker"
@@ -32,6 +34,7 @@ class CommandHost:
         """See :class:`~executors.cli.ActionCommand`."""
         args.contexts = self._contexts()
         args.emit = lambda records, columns: _emit(args, records, columns)
+        args.dag_workloads = partial(dag_workloads, self._settings)
         args.confirm = lambda question: confirm(question, yes=getattr(args, "yes", False))
         return self._run_worker(action, args) if action.is_worker else action.func(args)
 
@@ -47,10 +50,16 @@ class CommandHost:
             for entry in self._entries
         }
 
+    def _sections(self) -> set[str]:
+        """Of the configuration, those that these executors read."""
+        classes = {entry.cls for entry in self._entries}
+        return {name for cls in classes for name in (cls.conf_section, *cls.conf_sections_extra) if name}
+
     def _run_worker(self, action: ActionCommand, args: Namespace) -> int | None:
         from runtime.logserver.child import LogServerChild
 
         withhold_signing_key()
+        withhold_sections(self._sections())
         log_to_stderr(self._settings.logging.logging_level)
         log_server = LogServerChild(self._settings)
         args.tend = log_server.tend

@@ -99,8 +99,10 @@ def _answer_and_exit(settings: Settings, name: str, ref: TaskInstanceRef, output
 def _ask(settings: Settings, name: str, ref: TaskInstanceRef) -> Answer:
     from executors.base import BaseExecutor
     from executors.context import ExecutorContext
+    from executors.errors import ExecutorError
     from executors.registry import ConfiguredExecutor, ExecutorRegistry
     from runtime.config.executors import survey_executors
+    from runtime.config.worker import remote_worker_config
 
     try:
         entries = {entry.name.name: entry for entry in survey_executors(settings)}
@@ -111,11 +113,12 @@ def _ask(settings: Settings, name: str, ref: TaskInstanceRef) -> Answer:
             return Answer(problem=entry.reason)
         if entry.cls.get_task_log is BaseExecutor.get_task_log:
             return Answer()
-        executor = ExecutorRegistry([entry]).create(name, ExecutorContext())
+        executor = ExecutorRegistry([entry]).create(name, ExecutorContext(worker_config=remote_worker_config(settings)))
         return judge(executor.get_task_log(ref, ref.try_number))
     except BaseException as error:
         text = " ".join(str(error).split())[:300]
-        return Answer(problem=f"no log of it: {type(error).__name__}: {text}".removesuffix(": "))
+        kind = "" if isinstance(error, ExecutorError) and text else f"{type(error).__name__}: "
+        return Answer(problem=f"no log of it: {kind}{text}".removesuffix(": "))
 
 
 def judge(value: Any) -> Answer:

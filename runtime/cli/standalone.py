@@ -67,7 +67,7 @@ def _make_known(settings: Settings) -> Settings:
 def _start(family: Family, settings: Settings, listener: socket.socket, celery: ConfiguredExecutor | None) -> None:
     migration = family.fork("migrate", lambda: _migrate(settings))
     if celery is not None:
-        settings = with_broker(settings, start_redis(family, settings))
+        settings = with_broker(settings, celery, start_redis(family, settings))
     daemons = _import_daemons(settings)
     if celery is not None:
         daemons[WORKER] = worker_body(settings, celery)

@@ -24,7 +24,6 @@ from runtime.core.errors import HybridError
 REDIS, WORKER = "redis", "celery-worker"
 DEFAULT_PROCESSES = "4"
 """Of the worker, unless ``[celery] worker_concurrency`` says otherwise: the shipped 16 are many for one terminal."""
-_BROKER_VARIABLE = "HYBRID__CELERY__BROKER_URL"
 _PATIENCE = 10.0
 _POLL = 0.02
 
@@ -68,10 +67,16 @@ def start_redis(family: Family, settings: Settings) -> EmbeddedRedis:
     return redis
 
 
-def with_broker(settings: Settings, redis: EmbeddedRedis) -> Settings:
-    """The settings of this deployment with that broker. Not by a variable, which every task would inherit."""
-    sources = settings.sources
-    return replace(settings, sources=replace(sources, env={**sources.env, _BROKER_VARIABLE: redis.url}))
+def with_broker(settings: Settings, executor: ConfiguredExecutor, redis: EmbeddedRedis) -> Settings:
+    """The settings of this deployment with that broker for that executor, whatever they had for it.
+
+    Not by a variable of the process, which every task would inherit.
+    """
+    sources, alias = settings.sources, executor.name.alias
+    own = f"{alias.replace('-', '_').upper()}__" if alias else ""
+    return replace(
+        settings, sources=replace(sources, env={**sources.env, f"HYBRID__CELERY__{own}BROKER_URL": redis.url})
+    )
 
 
 def worker_body(settings: Settings, executor: ConfiguredExecutor) -> Callable[[], int]:

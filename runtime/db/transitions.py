@@ -83,7 +83,7 @@ _ATTEMPT_START = (
     .values(
         {name: bindparam(f"v_{name}") for name in ("start_nonce", "hostname", "pid", "pid_started", "boot_id")}
         | {"state": "running", "started_at": bindparam("v_at"), "heartbeat_at": bindparam("v_at")}
-        | {"file_hash": bindparam("v_file_hash")}
+        | {"file_hash": bindparam("v_file_hash"), "reason": None}
     )
 )
 _ATTEMPT_END = (

@@ -10,6 +10,8 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,27 +50,61 @@ def open_for_reading(base: str | Path, path: str) -> int:
 
     Raises ``FileNotFoundError`` where there is no such plain file, ``OSError`` where it cannot be read now.
     """
-    if not is_attempt_path(path):
-        raise FileNotFoundError(errno.ENOENT, "no attempt log has such a path")
-    folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        *folders, name = path.split("/")
-        for part in folders:
-            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-            os.close(folder)
-            folder = inner
-        # Not blocking, for a task may have put a pipe there that nobody writes to.
-        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        with _folder_of(base, path) as (folder, name):
+            # Not blocking, for a task may have put a pipe there that nobody writes to.
+            found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG):
             raise FileNotFoundError(errno.ENOENT, "it is no plain file") from error
         raise
-    finally:
-        os.close(folder)
     if not stat.S_ISREG(os.fstat(found).st_mode):
         os.close(found)
         raise FileNotFoundError(errno.ENOENT, "it is no plain file")
     return found
+
+
+def create_log(base: str | Path, path: str, data: bytes) -> bool:
+    """Write the attempt log ``path`` below ``base``, 0600, where there is none; false where there is one.
+
+    Reached through no symbolic link. Raises ``OSError``; then there is none, and no part of one.
+    """
+    make_folder(str(base))
+    with _folder_of(base, path, make=True) as (folder, name):
+        try:
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        except FileExistsError:
+            return False
+        try:
+            with open(fd, "wb") as file:
+                file.write(data)
+        except OSError:
+            os.unlink(name, dir_fd=folder)
+            raise
+    return True
+
+
+@contextmanager
+def _folder_of(base: str | Path, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    """A descriptor of the folder of ``path`` below ``base``, and the file's name.
+
+    Raises ``FileNotFoundError`` where no attempt log has such a path, ``OSError`` where a part of it is no folder.
+    """
+    if not is_attempt_path(path):
+        raise FileNotFoundError(errno.ENOENT, "no attempt log has such a path")
+    *folders, name = path.split("/")
+    folder = os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in folders:
+            if make:
+                with suppress(FileExistsError):
+                    os.mkdir(part, 0o700, dir_fd=folder)
+            inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        yield folder, name
+    finally:
+        os.close(folder)
 
 
 def make_folder(folder: str) -> None:

@@ -23,10 +23,14 @@ LONGEST_PARTIAL = 65_536
 
 
 class AttemptLog:
-    """Made once per worker, opened in each attempt's process."""
+    """Made once per worker, opened in each attempt's process.
 
-    def __init__(self, level: str = "INFO") -> None:
+    :param spare: a descriptor for logs whose file cannot be written; by default there is none.
+    """
+
+    def __init__(self, level: str = "INFO", spare: int | None = None) -> None:
         self._fd = 2
+        self._spare = spare
         self._second: tuple[int, str] = (0, "")
         self._level = level
         self._handler = _Handler(self)
@@ -43,9 +47,13 @@ class AttemptLog:
 
     def open(self, path: str) -> None:
         """Send everything to ``path``, and descriptors 1 and 2 with it. Raises ``OSError``."""
-        self._fd = open_append(path)
-        os.dup2(self._fd, 1)
-        os.dup2(self._fd, 2)
+        self._send_to(open_append(path))
+
+    def open_spare(self) -> bool:
+        """Send everything to the spare descriptor instead; false where there is none."""
+        if self._spare is not None:
+            self._send_to(os.dup(self._spare))
+        return self._spare is not None
 
     def say(self, text: str) -> None:
         """A line of the runtime's own. Not by :mod:`logging`: its first use costs a forked process 100 page copies."""
@@ -68,6 +76,11 @@ class AttemptLog:
         head = f"[{self._stamp(at)}] {{{where}}} {level} - "
         data = head + f"\n{head}".join(lines) + "\n"
         _write_all(self._fd, _encode(data))
+
+    def _send_to(self, descriptor: int) -> None:
+        self._fd = descriptor
+        os.dup2(self._fd, 1)
+        os.dup2(self._fd, 2)
 
     def _stamp(self, at: int) -> str:
         second, rest = divmod(at, 1_000_000_000)

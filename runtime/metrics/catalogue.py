@@ -40,6 +40,38 @@ FIGURES = (
         "scheduler",
         "Attempts whose Celery task had failed, as the result backend had it, without a report of their own.",
     ),
+    Figure(
+        "kubernetes_executor.pod_creation_batch_size",
+        "gauge",
+        "scheduler",
+        "Launches that one heartbeat has turned into pods to be created.",
+    ),
+    Figure("kubernetes_executor.pod_creation_batch_duration", "timing", "scheduler", "How long that took."),
+    Figure("kubernetes_executor.pod_creation", "timing", "scheduler", "One call that creates a pod."),
+    Figure(
+        "kubernetes_executor.pod_deletion", "timing", "scheduler", "One deletion of a pod, its log read before."
+    ),
+    Figure("kubernetes_executor.pod_patching", "timing", "scheduler", "One call that labels a pod that is kept."),
+    *(
+        Figure(f"kubernetes_executor.{what}_status.{status}", "counter", "scheduler", f"{calls} that {meaning}.")
+        for what, calls in (
+            ("pod_creation", "Creations"),
+            ("pod_deletion", "Deletions"),
+            ("pod_patching", "Labellings"),
+        )
+        for status, meaning in (
+            ("success", "worked"),
+            ("failed", "were given up"),
+            ("retried", "did not work, and are tried again"),
+        )
+    ),
+    Figure("kubernetes_executor.watch_failures", "counter", "scheduler", "Lists and watches of pods that broke off."),
+    Figure(
+        "kubernetes_executor.adopt_task_instances.duration",
+        "timing",
+        "scheduler",
+        "One look for the pods of a dead scheduler's attempts.",
+    ),
     Figure("scheduler.executor_heartbeat_duration.<executor>", "timing", "scheduler", "One heartbeat of the executor."),
     Figure("scheduler.scheduler_loop_duration", "timing", "scheduler", "One step of the scheduler's loop."),
     Figure(

@@ -18,6 +18,7 @@ from runtime.metrics.collector import Collector
 from runtime.scheduler.duties import LoopOptions
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.leases import Identity
+from runtime.scheduler.log_sink import LogSink
 from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
@@ -67,10 +68,11 @@ def assemble(
     identity = Identity()
     bell = Bell(waker)
     service = TaskService(database, on_report=bell, stats=stats)
+    log_sink = LogSink(database, str(settings.logging.base_log_folder))
     _let_launches_find_hybrid()
     tickets = {entry.name.name: _tickets(settings, entry, load_tokens) for entry in registry}
     lanes = {
-        entry.name.name: _lane(settings, registry, entry, service, waker, tickets[entry.name.name], stats)
+        entry.name.name: _lane(settings, registry, entry, service, log_sink, waker, tickets[entry.name.name], stats)
         for entry in registry
     }
     policy = LossPolicy(
@@ -126,6 +128,7 @@ def _lane(
     registry: ExecutorRegistry,
     executor: ConfiguredExecutor,
     service: TaskService,
+    log_sink: LogSink,
     waker: Waker,
     tickets: Tickets | None,
     stats: Collector,
@@ -141,6 +144,7 @@ def _lane(
             worker_entry=WORKER_ENTRY,
             worker_config=(worker_config if executor.cls.is_local else remote_worker_config)(settings),
             callback_sink=lane.send_callback,
+            log_sink=None if executor.cls.is_local else log_sink,
             wake=wake,
         )
         return registry.create(name, context)

@@ -100,7 +100,7 @@ def events(executor: BaseExecutor) -> tuple[list[ExecutorEvent], list[str]]:
     good: list[ExecutorEvent] = []
     bad: list[str] = []
     for thing in _collection("get_event_buffer", executor.get_event_buffer()):
-        if type(thing) in _TEXTS and _is_key(thing.key):
+        if type(thing) in _TEXTS and _is_key(thing.key) and _has_flags(thing):
             good.append(_presentable(thing))
         else:
             bad.append(type(thing).__name__)
@@ -180,6 +180,11 @@ def _is_key(key: object) -> bool:
         and type(key.dag_id) is type(key.task_id) is type(key.run_id) is type(key.attempt_id) is str
         and type(key.try_number) is type(key.map_index) is int
     )
+
+
+def _has_flags(event: ExecutorEvent) -> bool:
+    """What the scheduler asks of an end is yes or no, and nothing that raises when it is asked."""
+    return all(type(getattr(event, name, False)) is bool for name in ("refused", "ended"))
 
 
 def _presentable(event: ExecutorEvent) -> ExecutorEvent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from executors.events import Accepted, Failed, Lost, Succeeded
+from executors.events import Accepted, Failed, Lost, Pending, Succeeded
 from runtime.core.clock import SECOND
 from runtime.scheduler.mailbox import CallbackSent
 
@@ -28,6 +28,8 @@ class Brought:
 
     final: list[Succeeded | Failed | Lost] = field(default_factory=list)
     accepted: list[Accepted] = field(default_factory=list)
+    pending: dict[str, Pending] = field(default_factory=dict)
+    """The newest of each attempt."""
     callbacks: list[CallbackSent] = field(default_factory=list)
 
 

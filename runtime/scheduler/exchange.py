@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
-from executors.events import Accepted, Failed, Lost, Succeeded
+from executors.events import Accepted, Failed, Lost, Pending, Succeeded
 from executors.workload import TaskInstanceRef, Workload
 from runtime.core.states import TaskState
 from runtime.metrics.collector import Collector
@@ -14,8 +16,8 @@ from runtime.scheduler.health import Health, LaneStatus
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
-from runtime.scheduler.memory import Memory
-from runtime.scheduler.recovery import take_answer
+from runtime.scheduler.memory import Memory, Offer
+from runtime.scheduler.recovery import offers_again, take_answer
 from runtime.scheduler.step import Step
 
 Offers = dict[str, list[TaskInstanceRef]]
@@ -48,6 +50,8 @@ class Exchange:
                     brought.final.append(thing)
                 elif isinstance(thing, Accepted):
                     brought.accepted.append(thing)
+                elif isinstance(thing, Pending):
+                    brought.pending[thing.key.attempt_id] = thing
                 elif isinstance(thing, CallbackSent):
                     brought.callbacks.append(thing)
         return brought
@@ -61,8 +65,8 @@ class Exchange:
         for executor, workloads in by_executor.items():
             self._lanes[executor].dispatch(*workloads)
         self._tell_ends(step)
-        for executor, refs in offers.items():
-            self._offer(executor, refs)
+        for offer in (*itertools.starmap(Offer, offers.items()), *offers_again(self._memory, self._lanes)):
+            self._offer(offer)
 
     def free_slots(self) -> dict[str, int]:
         """How many more attempts each executor takes; 0 where it is sick."""
@@ -80,17 +84,18 @@ class Exchange:
         for handed in step.reported:
             if handed.executor not in self._policy.piped and handed.executor in self._lanes:
                 self._lanes[handed.executor].reported(handed.key)
+        over = {row["b_id"] for row in step.batch.attempt_ends}
         for attempt in step.revoked:
             if attempt.row.executor in self._lanes:
                 self._memory.handed.pop(attempt.row.id, None)
-                if attempt.ti_state is TaskState.RESTARTING:
+                if attempt.ti_state is TaskState.RESTARTING and attempt.row.id not in over:
                     self._memory.stopping.add(attempt.row.id)
                 self._lanes[attempt.row.executor].revoke(attempt.reference)
 
-    def _offer(self, executor: str, refs: list[TaskInstanceRef]) -> None:
-        token = (executor, refs)
-        if executor in self._lanes:
-            self._lanes[executor].call("try_adopt_task_instances", refs, token=token)
+    def _offer(self, offer: Offer) -> None:
+        token = replace(offer, asked=offer.asked + 1)
+        if offer.executor in self._lanes:
+            self._lanes[offer.executor].call("try_adopt_task_instances", offer.refs, token=token)
         else:
             take_answer(self._memory, self._lanes, CallAnswer(token, error="the executor is no longer configured"))
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, update
+from sqlalchemy import Connection, Row, update
 from sqlalchemy.exc import OperationalError
 
-from executors.events import Accepted, Failed, Lost, Succeeded
+from executors.events import Failed, Lost, Succeeded
 from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
 from runtime.core.states import IllegalTransitionError
 from runtime.db.engine import Database
 from runtime.db.postgres import ConflictError
-from runtime.db.schema import callback_request, dag_run, task_attempt
+from runtime.db.schema import dag_run
 from runtime.db.transitions import GuardRefusedError
 from runtime.metrics.collector import Collector
 from runtime.scheduler import leases
@@ -35,8 +36,8 @@ from runtime.scheduler.loading import (
     reload,
 )
 from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
-from runtime.scheduler.mailbox import CallbackSent
 from runtime.scheduler.memory import Handed, Memory
+from runtime.scheduler.recording import record_accepted, record_callbacks, record_pending
 from runtime.scheduler.recovery import recover, stop_cleared
 from runtime.scheduler.runs import RunModel
 from runtime.scheduler.silence import Silence
@@ -58,9 +59,6 @@ SILENCE = 2.0
 """Seconds between two looks for attempts without a heartbeat, which are told at most so much later."""
 BURIED = "scheduler.schedulers_buried"
 _RACES = (GuardRefusedError, IllegalTransitionError, ConflictError)
-_EXTERNAL_ID = (
-    update(task_attempt).where(task_attempt.c.id == bindparam("b_id")).values(external_id=bindparam("v_external"))
-)
 
 
 class Scheduler:
@@ -162,7 +160,7 @@ class Scheduler:
     def _is_idle(self, at: int, brought: Brought) -> bool:
         """Whether a step would change nothing: an idle scheduler asks the DB one question a second."""
         memory, schedule = self.memory, self._schedule
-        news = brought.final or brought.accepted or brought.callbacks or self._again
+        news = brought.final or brought.accepted or brought.pending or brought.callbacks or self._again
         if (
             news
             or memory.runs
@@ -183,6 +181,7 @@ class Scheduler:
         return bool(
             self._again
             or brought.accepted
+            or brought.pending
             or brought.callbacks
             or memory.stale
             or memory.quiescing
@@ -218,8 +217,9 @@ class Scheduler:
         loaded = self._reload(step)
         self._again = step.read_inbox()
         stop_cleared(step)
-        self._record_accepted(step.connection, brought.accepted)
-        self._record_callbacks(step, brought.callbacks)
+        record_accepted(step.connection, brought.accepted)
+        record_pending(step.connection, brought.pending, self.memory.handed)
+        record_callbacks(step.connection, brought.callbacks, step.at)
         resolve(step, self.policy, brought.final)
         self._free(step, brought)
         settle_quiet(step, self.policy)
@@ -295,16 +295,6 @@ class Scheduler:
             if handed is not None:
                 step.freed[fact.key.attempt_id] = handed
 
-    def _record_accepted(self, connection: Connection, accepted: Sequence[Accepted]) -> None:
-        rows = [{"b_id": e.key.attempt_id, "v_external": e.external_id} for e in accepted if e.external_id]
-        if rows:
-            connection.execute(_EXTERNAL_ID, rows)
-
-    def _record_callbacks(self, step: Step, callbacks: Sequence[CallbackSent]) -> None:
-        rows = [{"created_at": step.at, "executor": sent.executor, "request": sent.request} for sent in callbacks]
-        if rows:
-            step.connection.execute(insert(callback_request), rows)
-
     def _report_in(self, step: Step) -> None:
         options, me = self.options, self.memory.identity
         statuses = [lane.status() for lane in self.lanes.values()]
@@ -360,7 +350,7 @@ class Scheduler:
                 self._brought = brought
                 raise
         self._let_go(brought)
-        self._brought.accepted, self._brought.callbacks = brought.accepted, brought.callbacks
+        self._brought = replace(brought, final=[])
 
     def _decide_alone(self, step: Step, identifier: int, brought: Brought) -> Offers:
         claimable = claimable_runs(step.connection, 1, only=identifier)

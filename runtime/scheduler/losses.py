@@ -88,7 +88,8 @@ def fail(step: Step, instance: Instance, subject: Subject, reason: str) -> None:
         instance.retry_at = later(step.at, instance.node.spec.retry_delay)
         step.batch.end(subject, TaskState.UP_FOR_RETRY, reason=reason, retry_at=instance.retry_at)
         instance.run.move(instance, TaskState.UP_FOR_RETRY)
-        step.memory.timers.add(instance.retry_at, "retry", instance)
+        # Not in this step, which could not write both that it failed and that it is queued again.
+        step.memory.timers.add(max(instance.retry_at, step.at + 1), "retry", instance)
     else:
         step.end_instance(instance, subject, TaskState.FAILED, reason)
 

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from executors.workload import TaskInstanceKey
+from executors.workload import TaskInstanceKey, TaskInstanceRef
 from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, TaskState
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.loading import GraphCache
@@ -59,6 +59,15 @@ class Quiescing:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Attempts to be adopted by an executor, and how often it was asked before."""
+
+    executor: str
+    refs: list[TaskInstanceRef]
+    asked: int = 0
+
+
 @dataclass
 class Memory:
     """The state of one scheduler process; its main thread owns it."""
@@ -74,6 +83,8 @@ class Memory:
     quiescing: dict[str, Quiescing] = field(default_factory=dict)
     stopping: set[str] = field(default_factory=set)
     """Attempts of cleared instances that their executor was asked to stop: they get their grace, and report."""
+    unadopted: list[Offer] = field(default_factory=list)
+    """To be made again: the executor could not answer. Their attempts take their slots meanwhile."""
     stale: set[int] = field(default_factory=set)
     """Runs whose model must be read again."""
     quarantined: set[int] = field(default_factory=set)

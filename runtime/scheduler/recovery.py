@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import cast
 
 from executors.workload import TaskInstanceRef
 from runtime.core.states import ATTEMPT_ACTIVE, TASK_ACTIVE, AttemptState
+from runtime.scheduler.health import Health
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.losses import LossPolicy, lose, watch_until_quiet
 from runtime.scheduler.mailbox import CallAnswer
-from runtime.scheduler.memory import Handed, Memory
+from runtime.scheduler.memory import Handed, Memory, Offer
 from runtime.scheduler.runs import RunModel
 from runtime.scheduler.step import Step, make_workload
 from runtime.service.attempts import load_attempts
 
 GONE = "its scheduler ended"
+MOST_OFFERS = 5
+"""Times that an executor which is healthy again is asked to adopt, before its attempts are left to themselves."""
 
 
 def recover(step: Step, policy: LossPolicy, runs: Sequence[RunModel]) -> dict[str, list[TaskInstanceRef]]:
@@ -52,6 +56,27 @@ def recover(step: Step, policy: LossPolicy, runs: Sequence[RunModel]) -> dict[st
     return offered
 
 
+def offers_again(memory: Memory, lanes: Mapping[str, Lane]) -> list[Offer]:
+    """Take the offers whose executors can answer now, without the attempts that have ended meanwhile."""
+    kept: list[Offer] = []
+    ready: list[Offer] = []
+    for offer in memory.unadopted:
+        if lanes[offer.executor].status().health is not Health.HEALTHY:
+            kept.append(offer)
+        elif refs := _still_open(memory, offer.refs):
+            ready.append(replace(offer, refs=refs))
+    memory.unadopted = kept
+    return ready
+
+
+def _still_open(memory: Memory, refs: Sequence[TaskInstanceRef]) -> list[TaskInstanceRef]:
+    """The others' slots are free: their executor never knew of them, so it will not say so."""
+    for ref in refs:
+        if not memory.is_open(ref.key.attempt_id):
+            memory.handed.pop(ref.key.attempt_id, None)
+    return [ref for ref in refs if ref.key.attempt_id in memory.handed]
+
+
 def stop_cleared(step: Step) -> None:
     """Have the attempts of cleared task instances stopped; a running one's report then lets its instance begin anew."""
     if step.cleared:
@@ -59,10 +84,17 @@ def stop_cleared(step: Step) -> None:
 
 
 def take_answer(memory: Memory, lanes: Mapping[str, Lane], answer: CallAnswer) -> None:
-    """An executor has said which attempts it could not adopt: hand over again what never started, forget the rest."""
-    executor, offered = cast("tuple[str, list[TaskInstanceRef]]", answer.token)
-    missing = {ref.key for ref in (answer.value if answer.error is None else offered)}
-    for ref in offered:
+    """An executor has said which attempts it could not adopt: hand over again what never started, forget the rest.
+
+    One that could not say is asked again: its attempts may well be there.
+    """
+    offer = cast("Offer", answer.token)
+    executor = offer.executor
+    if answer.error is not None and executor in lanes and offer.asked < MOST_OFFERS:
+        memory.unadopted.append(offer)
+        return
+    missing = {ref.key for ref in (answer.value if answer.error is None else offer.refs)}
+    for ref in offer.refs:
         if ref.key not in missing:
             continue
         instance = memory.find(ref.key.attempt_id)

@@ -71,9 +71,18 @@ def check_queued(step: Step, policy: LossPolicy, timeout: float) -> None:
             task_attempt.c.queued_at < step.at - round(timeout * SECOND),
         )
     )
-    for attempt, instance in _overdue(step, stuck):
-        lose(step, policy, instance, attempt, f"not started within {timeout:.0f} s")
+    overdue = _overdue(step, stuck)
+    reasons = _reasons(step, [attempt.row.id for attempt, _ in overdue]) if overdue else {}
+    for attempt, instance in overdue:
+        why = reasons.get(attempt.row.id)
+        lose(step, policy, instance, attempt, f"not started within {timeout:.0f} s{f': {why}' if why else ''}")
         step.revoked.append(attempt)
+
+
+def _reasons(step: Step, ids: list[str]) -> dict[str, str | None]:
+    """What the backends of queued attempts say they wait for."""
+    query = select(task_attempt.c.id, task_attempt.c.reason).where(task_attempt.c.id.in_(ids))
+    return {row.id: row.reason for row in step.connection.execute(query)}
 
 
 def _overdue(step: Step, query: Select[Any]) -> list[tuple[Attempt, Instance]]:

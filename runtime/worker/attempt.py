@@ -68,7 +68,10 @@ def run_logged(attempt_id: str, job: Job, log: AttemptLog, path: str) -> Result:
     try:
         _open(log, path)
     except OSError as error:
-        return Result("failed", f"cannot write the log {path}: {error.strerror}")
+        problem = f"cannot write the log {path}: {error.strerror}"
+        if not log.open_spare():
+            return Result("failed", problem)
+        log.say(problem)
     tries = f"try {run.try_number} of {run.max_tries + 1}"
     log.say(f"{run.dag_id}.{run.task_id}, run {run.run_id}, {tries}, attempt {attempt_id}")
     result = perform(job)
@@ -85,6 +88,14 @@ def _open(log: AttemptLog, path: str) -> None:
         log.open(path)
 
 
+def set_pythonpath(value: str | None) -> None:
+    """Give user code the ``PYTHONPATH`` that the worker has, where this interpreter was started with another one."""
+    if value is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = value
+
+
 def main() -> NoReturn:
     """The fresh interpreter."""
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
@@ -92,10 +103,7 @@ def main() -> NoReturn:
     line = SupervisorLine(channel, Interrupts())
     setup = protocol.decode_setup(line.receive(Kind.ASSIGN))
     die_with_parent(setup.supervisor_pid)
-    if setup.pythonpath is None:
-        os.environ.pop("PYTHONPATH", None)
-    else:
-        os.environ["PYTHONPATH"] = setup.pythonpath
+    set_pythonpath(setup.pythonpath)
     log = AttemptLog(setup.settings.log_level)
     log.install()
     live(Process(setup.settings, log, {}), line)

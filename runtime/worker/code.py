@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from runtime.authoring.loader import LoadedFile, load_file
+from runtime.authoring.loader import LoadedFile, forget_file, load_file
 from runtime.worker.linux import thread_count
 from runtime.worker.settings import WorkerSettings
 
@@ -86,13 +86,16 @@ class CodeCache:
         loaded = self._import(rel_path)
         dependencies = loaded.dependencies if loaded else ()
         entry = _Entry(signature, loaded, {path: self._signature(path) for path in dependencies})
-        replaced = self._entries.pop(rel_path, None) is not None
+        gone = [old] if (old := self._entries.pop(rel_path, None)) else []
         self._entries[rel_path] = entry
         self.threads_left = self.threads_left or _stays_above(before)
         while len(self._entries) > self._settings.max_files:
-            self._entries.popitem(last=False)
-            replaced = True
-        if replaced:
+            gone.append(self._entries.popitem(last=False)[1])
+        held = self.versions
+        for version in (one.loaded for one in gone if one.loaded):
+            if f"{version.rel_path}@{version.file_hash}" not in held:
+                forget_file(version)
+        if gone:
             # Only then is there garbage among what is frozen; to look for it writes to every page of the process.
             gc.unfreeze()
         gc.collect()

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import msgspec
 
+from runtime.worker.attempt import set_pythonpath
 from runtime.worker.linux import die_with_parent
 from runtime.worker.remote import RemoteWorker, open_worker
 from runtime.worker.remote_process import DESCRIPTOR, LONGEST, Ended, Run, Setup, Stop
@@ -64,6 +65,7 @@ def main() -> NoReturn:
         level=setup.config.get("log_level", "INFO"),
     )
     _set_title("hybrid remote-worker")
+    set_pythonpath(setup.pythonpath)
     worker = line.worker = open_worker(setup.config, line.fileno(), line.hear)
     signal.signal(signal.SIGTERM, lambda *_: worker.stop("its worker was stopped"))
     while True:

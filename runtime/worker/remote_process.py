@@ -32,6 +32,8 @@ class Setup(msgspec.Struct, frozen=True, tag="setup"):
 
     host_pid: int
     config: dict[str, str]
+    pythonpath: str | None
+    """What ``PYTHONPATH`` shall be for user code; the process itself is started with another one."""
 
 
 class Run(msgspec.Struct, frozen=True, tag="run"):
@@ -68,56 +70,86 @@ def start_worker(config: Mapping[str, str]) -> WorkerProcess:
 
 
 class WorkerProcess:
-    """One per process of the host. Blocks no signal: :meth:`stop` is called by handlers."""
+    """One per process of the host. Blocks no signal: :meth:`stop` is called by handlers.
+
+    A process that died is replaced when the next attempt comes.
+    """
+
+    _pid = 0
+    """Of the process; 0 where there is none."""
+    _socket: socket.socket
 
     def __init__(self, config: Mapping[str, str]) -> None:
         self._config = dict(config)
-        self._pid, self._socket = self._start()
+        self._asked = False
+        self._early: list[Stop] = []
+        """Stops that came while it had not been asked to run anything."""
+        self._begin()
         set_dumpable(False)
 
     def run(self, attempt_id: str, ticket: str) -> tuple[bool, str]:
-        """As :meth:`RemoteWorker.run`."""
-        answer = self._ask(Run(attempt_id, ticket))
+        """As :meth:`RemoteWorker.run`. Raises ``OSError`` also where it was stopped before anything had begun."""
+        if self._early:
+            self._early.clear()
+            raise InterruptedError("it was stopped before it began")
+        try:
+            answer = self._ask(Run(attempt_id, ticket))
+        finally:
+            self._asked = False
         if answer is None:
-            death = self._replace()
-            return False, f"the process that supervised it {death}"
+            from runtime.worker.supervisor import describe_death  # and with it all that only the process itself needs
+
+            return False, f"the process that supervised it {describe_death(self._bury())}"
         if answer.error is not None:
             raise OSError(answer.error)
         return answer.ok, answer.reason
 
     def stop(self, reason: str, *, kill: bool = False) -> None:
         """As :meth:`RemoteWorker.stop`."""
-        with suppress(OSError):
-            self._socket.send(msgspec.json.encode(Stop(reason, kill)), socket.MSG_DONTWAIT)
+        order = Stop(reason, kill)
+        if self._asked:
+            self._pass_on(order)
+        else:
+            self._early.append(order)
 
     def _ask(self, order: Run) -> Ended | None:
         """``None`` where the process died: nobody knows whether it had begun."""
+        if not self._pid:
+            self._begin()
         try:
             self._socket.send(msgspec.json.encode(order))
         except OSError:
-            self._replace()  # it died while nothing ran
+            self._bury()  # it died while nothing ran
+            self._begin()
             self._socket.send(msgspec.json.encode(order))
+        # In this order: a stop that comes in between is passed on by whoever sees the other's mark.
+        self._asked = True
+        while self._early:
+            self._pass_on(self._early.pop(0))
         try:
             answer = self._socket.recv(LONGEST)
         except ConnectionError:
             return None
         return _ended.decode(answer) if answer else None
 
-    def _replace(self) -> str:
-        """Reap it and start another one; how it ended."""
+    def _pass_on(self, order: Stop) -> None:
+        with suppress(OSError):
+            self._socket.send(msgspec.json.encode(order), socket.MSG_DONTWAIT)
+
+    def _bury(self) -> int:
+        """Kill and reap it; its exit code, negative for a signal."""
+        pid, self._pid = self._pid, 0
         self._socket.close()
-        with suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        _, status = os.waitpid(self._pid, 0)
-        self._pid, self._socket = self._start()
-        from runtime.worker.supervisor import describe_death  # and with it all that only the process itself needs
+        os.kill(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        return os.waitstatus_to_exitcode(status)
 
-        return describe_death(os.waitstatus_to_exitcode(status))
-
-    def _start(self) -> tuple[int, socket.socket]:
+    def _begin(self) -> None:
+        """Start one. Raises ``OSError``; then there is none, and the next attempt tries again."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            pid = os.posix_spawn(
+            self._socket = ours
+            self._pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-P", "-m", "runtime.worker.remote_main"],
                 {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -125,5 +157,4 @@ class WorkerProcess:
                 setsigmask=(),
                 setsigdef=(signal.SIGTERM, signal.SIGQUIT),
             )
-        ours.send(msgspec.json.encode(Setup(os.getpid(), self._config)))
-        return pid, ours
+        ours.send(msgspec.json.encode(Setup(os.getpid(), self._config, os.environ.get("PYTHONPATH"))))

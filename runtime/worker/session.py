@@ -111,6 +111,14 @@ class Session:
         self._fence_at = NEVER  # nothing runs that would have to be killed
         self._reporter.send(self._report, self._finished)
 
+    def leave(self, result: Result, reason: str) -> None:
+        """Report the end only where the service wants the attempt stopped; else close without a report.
+
+        For an attempt that others have stopped: its failure is not the task's own. Raises ``ConnectionError``.
+        """
+        self._beat_at = self._fence_at = NEVER
+        self._reporter.send(Heartbeat(self.attempt_id, self.nonce), lambda reply: self._left(reply, result, reason))
+
     def tick(self, now: float) -> None:
         """Send a heartbeat, repeat what got no answer, or give up, if it is time. Raises ``ConnectionError``."""
         if now >= self._repeat_at:
@@ -168,6 +176,14 @@ class Session:
             self._acknowledged(asked_at)
         else:
             self._beat_at = boottime() + min(1.0, self._period)
+
+    def _left(self, reply: Reply | None, result: Result, reason: str) -> None:
+        if self.end is not None or self.lost is not None:
+            return
+        if isinstance(reply, HeartbeatReply) and not reply.go_on:
+            self.finish(result)
+        else:
+            self.close(End(False, reason))
 
     def _acknowledged(self, asked_at: float) -> None:
         # From the moment of asking: the service may have written it down at once and its answer have taken long.

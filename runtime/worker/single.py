@@ -19,10 +19,12 @@ from runtime.config import Settings, load
 from runtime.config.plugins import use_plugins
 from runtime.config.worker import remote_worker_config
 from runtime.core.errors import HybridError
+from runtime.core.messages import RunContext
 from runtime.core.task_api import TICKET_VARIABLE
 from runtime.log.attempt_logs import format_line
 from runtime.log.capture import AttemptLog
-from runtime.worker.attempt import Process
+from runtime.log.following import Follower
+from runtime.worker.attempt import Process, log_path
 from runtime.worker.child import Child, fork_child
 from runtime.worker.credentials import Credentials, read_ticket, remove_ticket, take_ticket
 from runtime.worker.endpoint import parse_endpoint
@@ -36,6 +38,9 @@ from runtime.worker.supervisor import Supervisor
 if TYPE_CHECKING:
     from runtime.worker.api_client import ApiClient
 
+CONTAINER_VARIABLE = "HYBRID_IS_EXECUTOR_CONTAINER"
+"""``True`` where an executor has made this container for the attempt: people look for its log on stdout, and SIGTERM
+says that the container is taken away."""
 _LONGEST_WAIT = 1.0
 """While an attempt runs: ``poll`` sleeps by a clock that stands still while the host is suspended."""
 
@@ -52,7 +57,8 @@ class Exit(IntEnum):
     REFUSED = 3
     """The start was refused: a second launch, or an attempt that is over. Nothing was run."""
     UNREPORTED = 4
-    """The task API was not reached, did not take the report, or was silent for so long that the task was killed."""
+    """The task API was not reached, did not take the report, or was silent for so long that the task was killed. In an
+    executor's container also: it got SIGTERM, and nobody but the executor can tell why."""
 
 
 def run_attempt(attempt_id: str) -> int:
@@ -105,6 +111,8 @@ class Launch:
             patience=max(1.0, self._settings.heartbeat_timeout - FENCE_MARGIN),
             say=lambda text: _tell("WARNING", text),
         )
+        self._in_container = os.environ.get(CONTAINER_VARIABLE, "").lower() in ("true", "1")
+        self._follower: Follower | None = None
         self._signals: list[int] = []
         self._obeyed = 0
         self._wakeup, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -117,6 +125,7 @@ class Launch:
         try:
             attempt = self._launch()
             self._watch(attempt)
+            self._complete_copy(attempt)
             return _exit_code(attempt.session)
         finally:
             while not sweep_children():
@@ -127,7 +136,8 @@ class Launch:
     def _launch(self) -> Supervisor:
         """Fork the attempt's process, before this one gets its second thread."""
         host = Host(socket.gethostname(), boot_id())
-        child = _fork(self._settings, (self._reporter.fileno(), self._wakeup, self._wakeup_writer))
+        spare = 1 if self._in_container else None
+        child = _fork(self._settings, (self._reporter.fileno(), self._wakeup, self._wakeup_writer), spare)
         return Supervisor(self._attempt_id, self._settings, "", lambda _: None, child, self._loop, host, self._reporter)
 
     def _connect(self) -> ApiClient:
@@ -137,16 +147,30 @@ class Launch:
 
     def _watch(self, attempt: Supervisor) -> None:
         attempt.start()
-        titled = False
+        begun = False
         while attempt.end is None and self._obeyed < 3:
             self._loop.turn(min(_LONGEST_WAIT, max(0.0, attempt.wake_at - boottime())))
             self._obey(attempt)
             now = boottime()
             if now >= attempt.wake_at:
                 attempt.tick(now)
-            if attempt.session.run is not None and not titled:
-                titled = True
-                _set_title(attempt.session)
+            if attempt.session.run is not None and not begun:
+                begun = True
+                self._begin(attempt.session.run)
+
+    def _begin(self, run: RunContext) -> None:
+        setproctitle(f"hybrid task {run.dag_id}.{run.task_id} {run.run_id} try {run.try_number}")
+        if self._in_container:
+            self._follower = Follower(log_path(self._settings.base_log_folder, run))
+            self._follower.start()
+
+    def _complete_copy(self, attempt: Supervisor) -> None:
+        """Of the log, on stdout; where that was its only place, the supervisor's own words follow here."""
+        if self._follower is None:
+            return
+        self._follower.finish()
+        if not self._follower.copied and attempt.last_words is not None:
+            _tell("ERROR", attempt.last_words)
 
     # -- signals ---------------------------------------------------------------------------------------------------
 
@@ -165,7 +189,7 @@ class Launch:
             return
         self._obeyed = len(self._signals)
         name = signal.Signals(self._signals[0]).name
-        attempt.stop(f"its supervisor got {name}")
+        (attempt.evict if self._in_container else attempt.stop)(f"its supervisor got {name}")
         if self._obeyed == 1:
             _tell("INFO", f"got {name}: the task is stopped, and its end reported; a second signal kills it")
         else:
@@ -177,8 +201,8 @@ def _ignore(number: int, frame: FrameType | None) -> None:
     """The wake-up descriptor says it all, and counts."""
 
 
-def _fork(settings: WorkerSettings, foreign: tuple[int, ...]) -> Child:
-    log = AttemptLog(settings.log_level)
+def _fork(settings: WorkerSettings, foreign: tuple[int, ...], spare: int | None) -> Child:
+    log = AttemptLog(settings.log_level, spare)
 
     def prepare() -> None:
         set_dumpable(True)  # who looks for what an attempt left behind reads ``/proc/PID/environ``
@@ -202,12 +226,6 @@ def _exit_code(session: Session) -> Exit:
         return Exit.FAILED if session.accepted == "failed" else Exit.ENDED_WELL
     _tell("ERROR", end.reason)
     return Exit.REFUSED if session.refusal is not None else Exit.UNREPORTED
-
-
-def _set_title(session: Session) -> None:
-    run = session.run
-    assert run is not None
-    setproctitle(f"hybrid task {run.dag_id}.{run.task_id} {run.run_id} try {run.try_number}")
 
 
 def _tell(level: str, text: str) -> None:

@@ -65,6 +65,9 @@ class Supervisor:
         self._exit_code: int | None = None
         self._quiet = False
         self._stopping: str | None = None
+        self._evicted = False
+        self.last_words: str | None = None
+        """What it has added to the attempt's log, or would have if that could be written."""
         self._kill_at = self._limit_at = self._sweep_at = NEVER
         self._sweep_pause = _FIRST_SWEEP_PAUSE
         loop.watch(child.channel.fileno(), self._line_ready)
@@ -95,6 +98,13 @@ class Supervisor:
             self._child.signal(signal.SIGTERM if self.session.run else signal.SIGKILL)
         wait = self._settings.killed_task_cleanup_time if grace is None else grace
         self._kill_at = min(self._kill_at, boottime() + wait)
+
+    def evict(self, reason: str) -> None:
+        """As :meth:`stop`, where the place is taken away that it runs in: that is no failure of the task's own. It is
+        only reported where the task service has given the attempt up as well; else its executor tells what happened.
+        """
+        self._evicted = self._evicted or self._exit_code is None
+        self.stop(reason)
 
     def kill(self) -> None:
         """SIGKILL it and its group at once."""
@@ -221,11 +231,16 @@ class Supervisor:
             self._note(reason or describe_death(self._exit_code))
         if session.lost is not None:
             session.close(End(False, session.lost))
+            return
+        result = verdict(self._result, self._exit_code, self._stopping, self._retry_delay())
+        if self._evicted and result.outcome == "failed":
+            session.leave(result, f"{self._stopping}; its end is for its executor to tell")
         else:
-            session.finish(verdict(self._result, self._exit_code, self._stopping, self._retry_delay()))
+            session.finish(result)
 
     def _note(self, reason: str) -> None:
         """Leave the last line of a log whose writer may have had no time to."""
+        self.last_words = reason
         if self.session.run is not None:
             path = log_path(self._settings.base_log_folder, self.session.run)
             with suppress(OSError):

@@ -25,7 +25,7 @@ RUN_KEYS = ["dag_id", "run_id", "state", "logical_date", "start_date", "end_date
 STATE_KEYS = [
     *("task_id", "map_index", "try_number", "state", "executor", "executor_reason", "queue", "pool"),
     *("priority_weight", "scheduled_at", "queued_at", "start_date", "end_date", "duration", "hostname", "pid"),
-    *("external_executor_id", "infra_losses", "suspicion"),
+    *("external_executor_id", "infra_losses", "waiting_on", "suspicion"),
 ]
 
 

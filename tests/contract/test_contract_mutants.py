@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import ClassVar
@@ -19,6 +20,7 @@ from tutorial import MyExecutor
 
 from executors.base import BaseExecutor
 from executors.cli import GroupCommand
+from executors.events import Lost
 from executors.testing import ExecutorContract, resources
 
 
@@ -183,6 +185,17 @@ class ReturnsOthersThanItWasOffered(Sturdy):
         return [*tis, ExecutorContract().make_workload()]
 
 
+class TakesTheSlotOfWhatWaits(Sturdy):
+    def pending(self, key, info=None):
+        self.running.pop(key)
+        super().pending(key, info)
+
+
+class CertainOfNothing(Sturdy):
+    def _end(self, event):
+        super()._end(replace(event, ended=False) if isinstance(event, Lost) else event)
+
+
 class AnyEndIsSuccess(Sturdy):
     def fail(self, key, info=None):
         self.success(key, info)
@@ -334,6 +347,8 @@ MUTANTS = MappingProxyType(
         DropsEvents: "each_report_is_its_event",
         IgnoresTheFilter: "event_filter_keeps_the_rest",
         DropsWhatTheFilterLeavesOut: "event_filter_keeps_the_rest",
+        TakesTheSlotOfWhatWaits: "certain_ends_say_so_and_waiting_keeps_the_slot",
+        CertainOfNothing: "certain_ends_say_so_and_waiting_keeps_the_slot",
         KnowsTaskStates: "airflows_words_are_understood_and_no_others",
         SwallowsSyncErrors: "sync_that_raises_loses_nothing",
         FailsTasksWhoseSyncRaised: "sync_that_raises_loses_nothing",

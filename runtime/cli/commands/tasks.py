@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from runtime.config import Settings
 
 STATE_COLUMNS = ("task_id", "map_index", "try_number", "state", "executor", "pool", "start_date", "duration", "pid")
+TELLING_COLUMNS = ("waiting_on", "suspicion")
+"""Shown where one of the rows has something to tell."""
 STATE_KEYS = (
     *("task_id", "map_index", "try_number", "state", "executor", "executor_reason", "queue", "pool"),
     *("priority_weight", "scheduled_at", "queued_at", "start_date", "end_date", "duration", "hostname", "pid"),
-    *("external_executor_id", "infra_losses", "suspicion"),
+    *("external_executor_id", "infra_losses", "waiting_on", "suspicion"),
 )
 
 
@@ -72,8 +74,8 @@ def _states(args: Namespace) -> int:
         rows = queries.states_for_run(connection, args.dag_id, args.run_id)
         now = database_clock(connection)
     records = [state_record(row, settings, now) for row in rows]
-    doubtful = any(record["suspicion"] for record in records)
-    emit(records, args.output, (*STATE_COLUMNS, "suspicion") if doubtful else STATE_COLUMNS)
+    telling = [name for name in TELLING_COLUMNS if any(record[name] for record in records)]
+    emit(records, args.output, (*STATE_COLUMNS, *telling))
     return 0
 
 
@@ -162,7 +164,7 @@ def _run_attempt_arguments(parser: ArgumentParser) -> None:
         "Needs a start ticket, in HYBRID_START_TICKET or in the file $HYBRID_HOME/run/ATTEMPT_ID. Exit codes: "
         "0 success or skipped, reported and accepted; 1 a failure was reported; 2 no ticket, or bad input; "
         "3 the start was refused, nothing was run; 4 the task API was not reached, or did not take the report, or "
-        "was silent for so long that the task was killed."
+        "was silent for so long that the task was killed; or, in an executor's container, it was stopped by a signal."
     )
 
 

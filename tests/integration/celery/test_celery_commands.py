@@ -14,6 +14,8 @@ import psutil
 import pytest
 from worker_host import end, run_command, settled, start_worker
 
+from executors.celery.app import make_app
+from executors.celery.asking import ask
 from executors.celery.pidfile import living_pid
 from tests.integration.worker_http.faulty_api import eventually
 
@@ -116,13 +118,31 @@ def test_daemon_leaves_the_terminal(office, own_redis, broker, say):
     assert " ready." in log.read_text()
 
 
+def test_daemon_that_cannot_work_says_so_to_its_terminal(office, own_redis, monkeypatch):
+    """And not only to its log, which nobody looks at yet."""
+    monkeypatch.setenv("CELERY_BROKER_URL", "redis://elsewhere")
+    launched = run_command(office, own_redis, "celery", "worker", "--daemon", "--skip-serve-logs")
+    assert launched.wait() == 1
+    assert launched.err.startswith("hybrid: the environment variable CELERY_BROKER_URL differs")
+    assert launched.out == ""
+    assert not (office.home / "celery-worker.pid").exists()
+
+
 def test_autoscale_keeps_within_its_bounds(office, own_redis, broker):
     worker = start_worker(office, own_redis, "--autoscale", "3,1")
-    assert "3 processes" in worker.err
-    attempts = [office.attempt("waits") for _ in range(3)]
+
+    def processes() -> int:
+        (told,) = ask(app, "stats", 5.0, ["w@test"])
+        return len(told["w@test"]["pool"]["processes"])
+
+    app = make_app({"broker_url": own_redis.url}, "")
+    assert processes() == 1
+    attempts = [office.attempt("waits") for _ in range(4)]
     for attempt in attempts:
         broker.publish(attempt, office.ticket(attempt))
     eventually(lambda: len(office.noted("running")) == 3)
+    assert (processes(), own_redis.call("LLEN", "default")) == (3, 1), "the fourth waits where others could take it"
+    app.close()
     (office.notes / "go").touch()
     for attempt in attempts:
         settled(office, attempt)

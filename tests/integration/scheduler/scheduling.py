@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from executors.base import BaseExecutor
 from executors.context import ExecutorContext
 from executors.testing import ScriptedExecutor
-from executors.workload import TaskInstanceKey, TaskInstanceRef
+from executors.workload import CodeReference, TaskInstanceKey, TaskInstanceRef, Workload
 from runtime.core import messages as m
 from runtime.core.clock import SECOND
 from runtime.core.specs import DagSpec
@@ -102,7 +102,12 @@ class PlannedExecutor(ScriptedExecutor):
         return self._ask(m.Heartbeat(key.attempt_id, key.attempt_id))
 
     def try_adopt_task_instances(self, tis: Sequence[TaskInstanceRef]) -> Sequence[TaskInstanceRef]:
-        return [] if self.adopts else super().try_adopt_task_instances(tis)
+        missing = super().try_adopt_task_instances(tis)
+        if not self.adopts:
+            return missing
+        for ti in tis:
+            self.running[ti.key] = Workload(ti.key, (), CodeReference("", ""))
+        return []
 
     def _run(self, key: TaskInstanceKey, outcome: str) -> None:
         nonce = key.attempt_id

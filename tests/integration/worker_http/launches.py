@@ -55,6 +55,7 @@ class Office:
         ticket: str | None = None,
         code: str = MAIN,
         deaf: bool = False,
+        out: int | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
         **settings: str,
     ) -> Launched:
@@ -62,6 +63,7 @@ class Office:
 
         :param ticket: empty: none.
         :param deaf: nobody reads its stderr.
+        :param out: its stdout, instead of a file.
         :param settings: ``section__option="value"``.
         """
         chosen = {
@@ -83,7 +85,7 @@ class Office:
             variables[TICKET_VARIABLE] = ticket
         folder = self.notes.parent / f"launch{len(self.launches)}"
         folder.mkdir()
-        self.launches.append(Launched(attempt_id, variables, code, folder, deaf=deaf))
+        self.launches.append(Launched(attempt_id, variables, code, folder, deaf=deaf, out=out))
         return self.launches[-1]
 
     def run(self, attempt_id: str, **options: Any) -> int:
@@ -125,12 +127,22 @@ class Office:
 class Launched:
     """One process of ``hybrid tasks run``."""
 
-    def __init__(self, attempt_id: str, environment: dict[str, str], code: str, folder: Path, *, deaf: bool) -> None:
+    def __init__(
+        self,
+        attempt_id: str,
+        environment: dict[str, str],
+        code: str,
+        folder: Path,
+        *,
+        deaf: bool = False,
+        out: int | None = None,
+    ) -> None:
         self.attempt_id = attempt_id
         self._out, self._err = folder / "stdout", folder / "stderr"
         argv = [sys.executable, "-c", code, "tasks", "run", attempt_id]
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": subprocess.PIPE if deaf else err}
+        with self._out.open("wb") as file, self._err.open("wb") as err:
+            stdout, stderr = file if out is None else out, subprocess.PIPE if deaf else err
+            streams = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": stderr}
             self.process = subprocess.Popen(argv, env=environment, **streams)
         if self.process.stderr is not None:
             self.process.stderr.close()

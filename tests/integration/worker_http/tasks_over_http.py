@@ -1,6 +1,7 @@
 """The DAG file of the attempts: one task per behaviour. Each attempt has it under another name, and so another DAG."""
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -112,6 +113,28 @@ with DAG(Path(__file__).stem):
             print("x" * 100, number)
 
     @one()
+    def talks():
+        print("the first word")
+        note("running", os.getpid())
+        wait_for("go")
+        print("the last word")
+
+    @one()
+    def crashes():
+        for number in range(20_000):
+            print("x" * 100, number)
+        print("the last word")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @one()
+    def ends_well_on_sigterm():
+        stopped = []
+        signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
+        note("running", os.getpid())
+        while not stopped:
+            time.sleep(0.01)
+
+    @one()
     def shows_itself():
         note("stdin", os.readlink("/proc/self/fd/0"))
         note("dumpable", ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
@@ -122,3 +145,7 @@ with DAG(Path(__file__).stem):
         print("ARGV", Path("/proc/self/cmdline").read_bytes(), Path(f"/proc/{os.getppid()}/cmdline").read_bytes())
         env = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
         print("EXECUTED", env)
+
+    @one()
+    def shows_its_environment():
+        note("environment", json.dumps(dict(os.environ)))

@@ -9,10 +9,10 @@ from typing import Any
 
 from runtime.core.ids import uuid7
 from tests.integration.worker_http.faulty_api import eventually
-from tests.integration.worker_http.launches import Office, alive, children
+from tests.integration.worker_http.launches import ROOT, Office, alive, children
 
 CODE = """
-import json, os, signal, sys
+import json, os, resource, signal, sys, threading, time
 from runtime.config import load
 from runtime.config.worker import remote_worker_config
 from runtime.worker.remote_process import start_worker
@@ -20,10 +20,26 @@ from runtime.worker.remote_process import start_worker
 worker = start_worker(remote_worker_config(load()))
 signal.signal(signal.SIGTERM, lambda *_: worker.stop("the worker was asked to leave"))
 signal.signal(signal.SIGINT, lambda *_: worker.stop("", kill=True))
-for attempt_id, ticket in json.loads(os.environ["ATTEMPTS"]):
-    if "KILL" in os.environ:
+early = os.environ.get("EARLY")
+
+
+def ask_to_leave(before):
+    while worker._pid in (before, 0):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+for number, (attempt_id, ticket) in enumerate(json.loads(os.environ["ATTEMPTS"])):
+    if early == "kill" or early in ("replace", "starve") and number == 0:
         os.kill(worker._pid, signal.SIGKILL)
         os.waitid(os.P_PID, worker._pid, os.WEXITED | os.WNOWAIT)
+    if early == "stop" and number == 0:
+        worker.stop("too early")
+    if early == "replace":
+        threading.Thread(target=ask_to_leave, args=[worker._pid]).start()
+    if early == "starve":
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3 if number < 2 else limits[1], limits[1]))
     try:
         print(json.dumps(worker.run(attempt_id, ticket)), flush=True)
     except OSError as error:
@@ -31,9 +47,13 @@ for attempt_id, ticket in json.loads(os.environ["ATTEMPTS"]):
 """
 
 
-def launch(office: Office, *attempts: str, tickets: dict[str, str] | None = None, **options: Any) -> Any:
+def launch(
+    office: Office, *attempts: str, tickets: dict[str, str] | None = None, early: str = "", **options: Any
+) -> Any:
+    """:param early: what happens before an attempt begins; see ``CODE``."""
     orders = [(attempt, (tickets or {}).get(attempt, office.ticket(attempt))) for attempt in attempts]
-    return office.launch(attempts[0], code=CODE, ticket="", environment={"ATTEMPTS": json.dumps(orders)}, **options)
+    environment = {"ATTEMPTS": json.dumps(orders), "EARLY": early}
+    return office.launch(attempts[0], code=CODE, ticket="", environment=environment, **options)
 
 
 def answers(launched: Any) -> list[Any]:
@@ -88,10 +108,7 @@ def test_supervisor_that_is_killed_is_replaced(office: Office) -> None:
 
 def test_supervisor_that_is_killed_while_nothing_runs_is_not_noticed(office: Office) -> None:
     attempts = [office.attempt("returns") for _ in range(2)]
-    orders = [(attempt, office.ticket(attempt)) for attempt in attempts]
-    environment = {"ATTEMPTS": json.dumps(orders), "KILL": "yes"}
-    launched = office.launch(attempts[0], code=CODE, ticket="", environment=environment)
-    assert answers(launched) == [[True, ""], [True, ""]]
+    assert answers(launch(office, *attempts, early="kill")) == [[True, ""], [True, ""]]
 
 
 def test_everything_dies_with_the_host(office: Office) -> None:
@@ -102,3 +119,39 @@ def test_everything_dies_with_the_host(office: Office) -> None:
     launched.signal(signal.SIGKILL)
     launched.wait()
     eventually(lambda: not alive(pid) and not alive(supervisor))
+
+
+def test_a_stop_that_comes_before_the_attempt_has_it_go_back(office: Office) -> None:
+    """Nothing has begun, so the host may hand it out again."""
+    attempt = office.attempt("returns")
+    launched = launch(office, attempt, attempt, early="stop")
+    assert answers(launched) == ["it was stopped before it began", [True, ""]]
+    assert office.state(attempt) == "success"
+
+
+def test_a_stop_that_comes_while_a_supervisor_is_started_is_passed_on(office: Office) -> None:
+    """The attempt is on its way already; without the stop it would wait for all time."""
+    waits = office.attempt("waits")
+    launched = launch(office, waits, early="replace")
+    assert len(answers(launched)) == 1
+    assert office.state(waits) == "failed"
+    assert "the worker was asked to leave" in office.row(waits).reason
+    assert office.noted("running") == []
+
+
+def test_a_supervisor_that_cannot_be_started_is_tried_again(office: Office) -> None:
+    """Where the one before was killed, and no descriptors were left for the next one."""
+    attempt = office.attempt("returns")
+    launched = launch(office, attempt, attempt, attempt, early="starve")
+    found = answers(launched)
+    assert [type(line) for line in found] == [str, str, list], found
+    assert found[2] == [True, ""]
+    assert office.state(attempt) == "success"
+
+
+def test_user_code_has_the_environment_of_the_host(office: Office) -> None:
+    """What the supervisor needs to find this package is no business of a task's."""
+    attempt = office.attempt("shows_its_environment")
+    assert answers(launch(office, attempt)) == [[True, ""]]
+    shown = json.loads((office.notes / "environment").read_text())
+    assert shown["PYTHONPATH"] == str(ROOT)

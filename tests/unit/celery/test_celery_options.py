@@ -57,7 +57,7 @@ class TestReading:
             ("operation_timeout", "inf", "is not between"),
             ("task_publish_max_retries", "1.5", "is not a whole number"),
             ("worker_concurrency", "0", "is below 1"),
-            ("task_acks_late", "maybe", "is neither True nor False"),
+            ("worker_enable_remote_control", "maybe", "is neither True nor False"),
             ("broker_url", "localhost", "is no URL"),
             ("ssl_active", "True", ""),
         ],

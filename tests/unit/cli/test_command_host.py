@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
 
 import pytest
@@ -96,3 +97,20 @@ def test_question_needs_an_answer_or_a_yes(host):
     given(host, yes=True).confirm("Really?")
     with pytest.raises(UsageError, match="pass -y"):
         given(host, yes=False).confirm("Really?")
+
+
+def test_worker_keeps_its_executors_options_from_the_environment_of_tasks(home, monkeypatch):
+    """It has read them; a broker's password is no business of a task's."""
+    secrets = ("CELERY__BROKER_URL", "CELERY__EAST__BROKER_URL", "CELERY_BROKER_TRANSPORT_OPTIONS__SENTINEL_KWARGS")
+    for name in (*secrets, "API_AUTH__JWT_SECRET"):
+        monkeypatch.setenv(f"HYBRID__{name}", "redis://:word@host")
+    (home / "hybrid.cfg").write_text(CONFIG)
+    settings = load()
+    host = CommandHost(settings, [entry for entry in load_registry(settings) if entry.cls is CeleryExecutor])
+    seen: list[tuple[str, bool]] = []
+
+    def work(args: Namespace) -> None:
+        seen.append((args.contexts["east"].options["broker_url"], "word" in str(os.environ)))
+
+    host.run(ActionCommand("work", "works", work, is_worker=True), Namespace())
+    assert seen == [("redis://:word@host", False)]

@@ -21,6 +21,7 @@ FOLDER = "dag_id=etl/run_id=r1/task_id=extract"
 EXECUTOR = """
 import os, sys, threading, time
 from executors import BaseExecutor
+from executors.errors import ExecutorError
 
 class Mine(BaseExecutor):
     def execute_async(self, key, command, queue=None, executor_config=None): ...
@@ -130,6 +131,13 @@ def test_what_the_executor_has_is_merged(logs, write, heavy, on_host):
     assert "dispatch 1 on heavy: lost: worker died\n" in result.err, "there is a log of it"
 
 
+def test_an_executor_is_told_where_workers_find_the_task_api(logs, heavy, monkeypatch):
+    """By which it may tell its deployment's work from another's."""
+    monkeypatch.setenv("HYBRID__CORE__EXECUTION_API_SERVER_URL", "http://api.example:8080/execution/v1")
+    heavy('return [], [self.context.worker_config["task_api_url"]]')
+    assert logs().out.splitlines()[0] == "http://api.example:8080/execution/v1"
+
+
 def test_an_executor_without_logs_of_its_own_is_not_even_made(logs, write, heavy):
     heavy("...")
     plugin = load().home / "plugins" / "mine_logs.py"
@@ -146,6 +154,8 @@ def test_an_executor_without_logs_of_its_own_is_not_even_made(logs, write, heavy
     [
         ('raise KeyError("gone")', "no log of it: KeyError: 'gone'"),
         ("raise SystemExit(3)", "no log of it: SystemExit: 3"),
+        ('raise ExecutorError("the API server does not answer")', "no log of it: the API server does not answer"),
+        ("raise ExecutorError", "no log of it: ExecutorError"),
         ("os._exit(0)", "get_task_log() ended its process"),
         ("os.kill(os.getpid(), 9)", "get_task_log() ended its process"),
         ("return None", "get_task_log() returned no (messages, logs) but NoneType"),

@@ -118,6 +118,7 @@ def test_states_for_dag_run(hybrid, run):
         "pid": 42,
         "external_executor_id": None,
         "infra_losses": 1,
+        "waiting_on": None,
         "suspicion": None,
     }
     assert list(waiting) == list(done)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executors.callbacks import CallbackRequest
-from executors.events import Accepted, Failed, Lost, Running, Succeeded
+from executors.errors import ExecutorError
+from executors.events import Accepted, Failed, Lost, Pending, Running, Succeeded
 from executors.testing import ScriptedExecutor
 from executors.workload import TaskInstanceKey, TaskInstanceRef
 from runtime.scheduler import containment, health
@@ -145,6 +147,11 @@ TEXTS = {
     "huge": (Failed(KEY, "x" * 10**7, refused=True), Failed(KEY, "x" * 3999 + "…", refused=True)),
     "not for a database": (Lost(KEY, "a\0b\ud800"), Lost(KEY, "a?b?")),
     "unspeakable": (Lost(KEY, UnspeakableError()), Lost(KEY, "(its text cannot be had)")),
+    "certain": (Failed(KEY, "x" * 10**7, ended=True), Failed(KEY, "x" * 3999 + "…", ended=True)),
+    "certain loss": (Lost(KEY, "a\0b", ended=True), Lost(KEY, "a?b", ended=True)),
+    "waiting": (Pending(KEY, "no room"), Pending(KEY, "no room")),
+    "waiting for something long": (Pending(KEY, "x" * 10**7), Pending(KEY, "x" * 3999 + "…")),
+    "no longer waiting": (Pending(KEY), Pending(KEY)),
     "id": (Accepted(KEY, "pod-1"), Accepted(KEY, "pod-1")),
     "huge id": (Accepted(KEY, "x" * 251), Accepted(KEY)),
     "bytes id": (Accepted(KEY, b"pod"), Accepted(KEY)),
@@ -158,6 +165,55 @@ def test_texts_of_events_can_be_stored(host: Host, said: Any, taken: Any):
     executor.get_event_buffer = lambda: [things.pop() for _ in list(things)]
     lane.request_heartbeat()
     assert host.events(lane) == [taken]
+
+
+class UndecidedError(RuntimeError):
+    pass
+
+
+class Undecided:
+    """Neither yes nor no."""
+
+    def __bool__(self) -> bool:
+        raise UndecidedError
+
+
+@pytest.mark.parametrize("flag", ["yes", None, 1, Undecided()], ids=lambda flag: type(flag).__name__)
+@pytest.mark.parametrize("make", [partial(Failed, KEY, "x"), partial(Lost, KEY, "x")], ids=["failed", "lost"])
+def test_proof_that_is_neither_yes_nor_no_is_rubbish(host: Host, make: Any, flag: object):
+    """It would decide in the scheduler's thread whether an attempt may be started anew."""
+    lane, executor = host.ready()
+    things = [make(ended=flag), make(ended=True)]
+    executor.get_event_buffer = lambda: [things.pop() for _ in list(things)]
+    lane.request_heartbeat()
+    assert host.events(lane) == [make(ended=True)]
+
+
+TROUBLE = {
+    "ours": (ExecutorError("the API server  at 10.0.0.1\ndoes not answer"), False),
+    "ours, without words": (ExecutorError(), False),
+    "somebody's": (ConnectionError("refused"), True),
+}
+
+
+@pytest.mark.parametrize(("error", "traced"), TROUBLE.values(), ids=TROUBLE)
+def test_an_executors_own_errors_are_told_as_they_are(
+    host: Host, error: Exception, traced: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """They are lines for people: neither who raised them nor a traceback adds to that."""
+    monkeypatch.setattr(health, "FIRST_PAUSE", NEVER)
+    lane, executor = host.ready()
+    executor.raises("sync", error)
+    lane.request_heartbeat()
+    told = {
+        "ours": "the API server at 10.0.0.1 does not answer",
+        "ours, without words": "heartbeat raised ExecutorError",
+        "somebody's": "heartbeat raised ConnectionError: refused",
+    }
+    expected = next(told[name] for name, case in TROUBLE.items() if case[0] is error)
+    assert host.wait(sick(lane), "sick") == expected
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert (record.getMessage(), bool(record.exc_info)) == (f"executor one: {expected}", traced)
 
 
 HANDLES = {
