@@ -4,6 +4,7 @@ be spoken to at once.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from executors.kubernetes.options import KubernetesOptions
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient, Configuration
 
+log = logging.getLogger(__name__)
 _SPARE_CONNECTIONS = 8
 """For deletions, logs and access reviews; there is no limit, but what is above is not kept for reuse."""
 _IMPORTING = threading.Lock()
@@ -35,6 +37,7 @@ def make_api_client(options: KubernetesOptions) -> ApiClient:
         _load(configuration, options)
         if not options.verify_ssl:
             configuration.verify_ssl = False
+            _warn_once(options.name)
         if options.ssl_ca_cert:
             configuration.ssl_ca_cert = options.ssl_ca_cert
         configuration.retries = _retries(options)
@@ -45,6 +48,14 @@ def make_api_client(options: KubernetesOptions) -> ApiClient:
         client = ApiClient(configuration)
         client.user_agent = "hybrid-runtime"
         return client
+
+
+def _warn_once(name: str) -> None:
+    """Instead of urllib3, which would do so with each call."""
+    import urllib3
+
+    urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    log.warning("%s: verify_ssl = False: whoever is in between can read and change what is said to the cluster", name)
 
 
 class Credentials:

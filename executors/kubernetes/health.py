@@ -45,7 +45,7 @@ def refusals(cluster: Cluster, namespaces: Sequence[str]) -> list[str]:
         ]
         if missing:
             where = f"in namespace {namespace}" if namespace else "in all namespaces"
-            return [f"may not {', '.join(missing)} {where}; see the role in deploy/"]
+            return [f"may not {', '.join(missing)} {where}; see deploy/kind/manifests/access.yaml"]
     return []
 
 

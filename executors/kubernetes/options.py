@@ -77,8 +77,9 @@ class KubernetesOptions:
     """[worker_pod_pending_fatal_container_state_reasons]"""
     relist_interval: float = 60.0
     """Seconds between two lists that find what the watch has missed."""
-    watch_inactivity: float = 30.0
-    """Seconds without a word of the API server, bookmarks included, after which a watch is opened anew."""
+    watch_inactivity: float = 90.0
+    """Seconds without a word of the API server after which a watch is opened anew. A quiet cluster sends a bookmark about
+    once a minute."""
     leftover_after: float = 60.0
     """Seconds after which a pod that has ended, and is nobody's, is cleaned up."""
     end_grace: float = 60.0
@@ -119,7 +120,7 @@ def read_options(options: Mapping[str, str], name: str, worker_config: Mapping[s
         delete_grace=read.grace(),
         fatal_reasons=read.names("worker_pod_pending_fatal_container_state_reasons", FATAL_REASONS),
         relist_interval=read.seconds("relist_interval", 60.0, least=0.05),
-        watch_inactivity=read.seconds("watch_inactivity", 30.0, least=0.05),
+        watch_inactivity=read.seconds("watch_inactivity", 90.0, least=0.05),
         leftover_after=read.seconds("leftover_after", 60.0, least=0.0),
         end_grace=read.seconds("end_grace", 60.0, least=0.0),
         running_pod_log_lines=read.whole("running_pod_log_lines", 100, least=1),

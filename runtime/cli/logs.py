@@ -70,7 +70,7 @@ def _show_answer(attempt: dict[str, Any], answer: Answer, shown: str) -> None:
     name = attempt["executor"]
     if answer.problem and (answer.is_news or not shown):
         _say(f"hybrid: executor {name}: {answer.problem}")
-    for message in answer.messages:
+    for message in answer.messages if answer.logs or not shown else ():
         _say(f"── {name}: {message}")
     known = set(shown.splitlines()) if answer.logs else set()
     if answer.logs and shown and not shown.endswith("\n"):

@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -33,6 +32,7 @@ AFTER_TIMEOUT = 60.0
 """Above ``task_instance_heartbeat_timeout`` (10 s), also where something must first have been back for as long."""
 FINE, LOST, FAILED = ["success"], ["lost", "success"], ["failed", "success"]
 """States of a task's attempts."""
+LOCALLY = {"executor": "LocalExecutor"}
 SILENT = "no heartbeat for 10 s"
 
 
@@ -156,9 +156,7 @@ def test_quota(kubernetes):
     scheduler = kubernetes.scheduler()
     run = kubernetes.trigger("held")
     for task in ("one", "two"):
-        kubernetes.wait_for_reason(
-            run, task, "exceeded quota: pods-quota, requested: pods=1, used: pods=0, limited: pods=0"
-        )
+        kubernetes.wait_for_reason(run, task, "exceeded quota: pods-quota, requested: pods=1, used: pods=0")
     kubernetes.cluster.set_quota(1)
     assert kubernetes.wait_for_run("held", run, AFTER_TIMEOUT) == "success"
     for task in ("one", "two"):
@@ -169,61 +167,59 @@ def test_quota(kubernetes):
 # -- the API server
 
 
-def _throttle(cluster, after):
+def _throttle(cluster):
     cluster.throttle(1, times=4)
 
 
-def _server_errors(cluster, after):
+def _server_errors(cluster):
     cluster.fail(500, "create", times=3)
     cluster.fail(503, "create", times=2, after=True)
 
 
-def _lost_answers(cluster, after):
+def _lost_answers(cluster):
     cluster.drop("create", times=2, after=True)
     cluster.drop("delete", times=2)
 
 
-def _quota_conflicts(cluster, after):
+def _quota_conflicts(cluster):
     cluster.quota_conflict(times=3)
 
 
-def _refused(cluster, after):
+def _refused(cluster):
     cluster.refuse()
-    after(1.0, cluster.listen)
+    return [(1.5, cluster.listen)]
 
 
-def _broken_connections(cluster, after):
-    for moment in (0.3, 0.9, 1.5):
-        after(moment, cluster.break_connections)
+def _broken_connections(cluster):
+    return [(moment, cluster.break_connections) for moment in (0.3, 0.9, 1.5)]
 
 
-def _half_open_watches(cluster, after):
+def _half_open_watches(cluster):
     cluster.mute_watches()
 
 
-def _missed_events(cluster, after):
+def _missed_events(cluster):
     cluster.withhold_events(25)
 
 
-def _compaction(cluster, after):
-    for moment in (0.4, 1.2):
-        after(moment, cluster.compact)
-        after(moment, cluster.break_watches)
-        after(moment + 0.3, cluster.expire_watches)
+def _compaction(cluster):
+    return [
+        blow
+        for moment in (0.4, 1.2)
+        for blow in ((moment, cluster.compact), (moment, cluster.break_watches), (moment + 0.3, cluster.expire_watches))
+    ]
 
 
-def _duplicates(cluster, after):
+def _duplicates(cluster):
     cluster.duplicate_events()
 
 
-@pytest.mark.parametrize(
-    "faults",
-    [
-        (_throttle, _server_errors, _lost_answers, _quota_conflicts, _refused),
-        (_broken_connections, _half_open_watches, _missed_events, _compaction, _duplicates),
-    ],
-    ids=["calls", "watches"],
-)
+CALLS = (_throttle, _server_errors, _lost_answers, _quota_conflicts, _refused)
+WATCHES = (_broken_connections, _half_open_watches, _missed_events, _compaction, _duplicates)
+"""Each turns something, and says what else happens so many seconds after the run has begun."""
+
+
+@pytest.mark.parametrize("faults", [CALLS, WATCHES], ids=["calls", "watches"])
 def test_api_server_at_its_worst(kubernetes, faults):
     """A run for each fault. Nothing of it is an attempt's affair: each is launched once, and that is enough."""
     kubernetes.held("one", "two", "three")
@@ -232,11 +228,10 @@ def test_api_server_at_its_worst(kubernetes, faults):
     scheduler = kubernetes.scheduler()
     cluster = kubernetes.cluster
     for fault in faults:
-        moments = []
-        fault(cluster, lambda seconds, blow: moments.append((seconds, blow)))
+        later = fault(cluster) or []
         run = kubernetes.trigger("held")
         begun = time.monotonic()
-        for seconds, blow in sorted(moments, key=itemgetter(0)):
+        for seconds, blow in later:
             wait_until_moment(begun + seconds)
             blow()
         assert kubernetes.wait_for_run("held", run, AFTER_TIMEOUT) == "success", fault
@@ -252,7 +247,7 @@ def test_api_server_hangs(kubernetes):
     kubernetes.configure({"kubernetes_executor": request_timeout(1.0)})
     kubernetes.held("running")
     kubernetes.held("late", dag_id="late")
-    kubernetes.held(dag_id="local", **dict.fromkeys(("one", "two", "three"), {"executor": "LocalExecutor"}))
+    kubernetes.held(dag_id="local", one=LOCALLY, two=LOCALLY, three=LOCALLY)
     kubernetes.api()
     scheduler = kubernetes.scheduler()
     first = kubernetes.trigger("held")
@@ -309,7 +304,7 @@ def test_scheduler_is_killed_before_and_after_the_creation_of_a_pod(kubernetes):
 
 
 def test_scheduler_is_killed_while_pods_run(kubernetes):
-    """They do not notice. The next one adopts those that run, and those that ended meanwhile, with or without report."""
+    """They do not notice. The next one adopts what runs, and what has ended meanwhile, with or without a report."""
     kubernetes.held("runs_on", "reports", "crash", unreported={"retries": 1})
     kubernetes.api()
     cluster, first = kubernetes.cluster, kubernetes.scheduler()

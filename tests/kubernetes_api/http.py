@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import msgspec
 
 JSON = "application/json"
+_TURNS = 3
+"""Of the event loop, in which a connection that was taken is given to its server."""
 _END_OF_HEAD = b"\r\n\r\n"
 
 
@@ -124,7 +126,7 @@ class Connection(asyncio.Protocol):
             await asyncio.wait([self._task])
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def _next(self) -> None:
@@ -207,8 +209,14 @@ class Listener:
     async def close(self) -> None:
         """Nothing listens, and every connection is broken. Idempotent."""
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            # asyncio loses connections that it has taken, and not yet given to a server that closes: first no more
+            # are taken, then those that were are given to it.
+            for listening in server.sockets:
+                asyncio.get_running_loop().remove_reader(listening)
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            server.close()
         connections = list(self.connections)
         self.break_connections()
         for connection in connections:

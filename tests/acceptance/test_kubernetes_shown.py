@@ -1,4 +1,4 @@
-"""What becomes of attempts whose pods are taken away, run out of memory or cannot start, seen by the command line."""
+"""What the command line shows of attempts in pods: why they wait, and what they print."""
 
 from __future__ import annotations
 
@@ -70,54 +70,6 @@ def pod_of(deployment: Deployment, run: str, task_id: str) -> str:
 def let_go(deployment: Deployment, *task_ids: str) -> None:
     for task_id in task_ids:
         (deployment.home / NOTES / f"go_{task_id}").touch()
-
-
-INFRASTRUCTURE = {
-    "evict": "Evicted: The node was low on resource: memory.",
-    "shut_down_node": "Terminated: Pod was terminated in response to imminent node shutdown.",
-    "preempt": "PreemptionByScheduler: default-scheduler: preempting to accommodate a higher priority pod",
-    "evict_by_api": "EvictionByEvictionAPI: Eviction API: evicting",
-    "delete": "its pod was deleted",
-}
-
-
-def test_what_is_taken_away_costs_no_try(deployment: Deployment, cluster: FakeCluster) -> None:
-    """Nobody waits for a timeout either: the kubelet has said that it ended. With SIGTERM first, or without."""
-    run = begin(deployment, *INFRASTRUCTURE)
-    for switch in INFRASTRUCTURE:
-        getattr(cluster, switch)(pod_of(deployment, run, switch))
-    wait_until(lambda: all(len(deployment.attempts(run, one)) == 2 for one in INFRASTRUCTURE), "second attempts")
-    let_go(deployment, *INFRASTRUCTURE)
-    assert deployment.wait_for_run("d", run) == "success"
-    for switch, reason in INFRASTRUCTURE.items():
-        first, second = deployment.attempts(run, switch)
-        assert (first["state"], second["state"], second["try_number"]) == ("lost", "success", 1), switch
-        assert reason in first["reason"], switch
-        assert deployment.states("d", run)[switch]["infra_losses"] == 1
-
-
-def test_what_runs_out_of_memory_costs_a_try(deployment: Deployment, cluster: FakeCluster) -> None:
-    run = begin(deployment, "a")
-    cluster.oom_kill(pod_of(deployment, run, "a"))
-    wait_until(lambda: len(deployment.attempts(run, "a")) == 2, "a second attempt")
-    let_go(deployment, "a")
-    assert deployment.wait_for_run("d", run) == "success"
-    first, second = deployment.attempts(run, "a")
-    assert (first["state"], first["reason"]) == ("failed", "exit code 137 (SIGKILL): OOMKilled")
-    assert (second["state"], second["try_number"]) == ("success", 2)
-    assert deployment.states("d", run)["a"]["infra_losses"] == 0
-
-
-def test_a_cleared_task_begins_anew(deployment: Deployment, cluster: FakeCluster) -> None:
-    """Its pod is deleted, which looks the same from within; this end is reported."""
-    run = begin(deployment, "a")
-    pod_of(deployment, run, "a")
-    deployment.hybrid("tasks", "clear", "d", "-r", run, "-y")
-    wait_until(lambda: len(deployment.attempts(run, "a")) == 2, "a second attempt")
-    let_go(deployment, "a")
-    assert deployment.wait_for_run("d", run) == "success"
-    first, _ = deployment.attempts(run, "a")
-    assert (first["state"], first["reason"]) == ("failed", "its supervisor got SIGTERM")
 
 
 def test_its_log_is_there_while_it_runs_and_afterwards(deployment: Deployment, cluster: FakeCluster) -> None:
