@@ -18,6 +18,7 @@ from executors.kubernetes.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    ServerError,
     translated,
 )
 from executors.kubernetes.options import KubernetesOptions
@@ -191,7 +192,7 @@ class Cluster:
         content_type: str = _JSON,
     ) -> bytes:
         response = self._answer(what, method, path, asked, body=body, content_type=content_type)
-        with translated(what, self.url):
+        with translated(what, self.url, ClusterUnreachableError):
             content = response.read()
             response.release_conn()
         return content
@@ -234,11 +235,11 @@ class Cluster:
 
 
 def _object(content: bytes) -> dict[str, Any]:
-    with translated("read the answer"):
-        answer = msgspec.json.decode(content)
-    if not isinstance(answer, dict):
-        raise ApiError("read the answer", 200, "", "it is no object")
-    return answer
+    """What a proxy in between has answered, or cut off, is no refusal: what was asked may have happened."""
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except msgspec.MsgspecError as error:
+        raise ServerError("read the answer", 502, "", f"it is no JSON object: {error}") from error
 
 
 def _pods(namespace: str, name: str = "") -> str:

@@ -124,17 +124,17 @@ def status_error(what: str, told: Mapping[str, Any], status: int = 0, retry_afte
 
 
 @contextmanager
-def translated(what: str, url: str = "the cluster") -> Iterator[None]:
+def translated(what: str, url: str = "the cluster", unknown: type[KubernetesError] = KubernetesError) -> Iterator[None]:
     """Everything that is raised inside becomes a :class:`KubernetesError` that says ``what`` failed at ``url``.
 
-    The cause stays chained where its text holds no secret.
+    ``unknown``: what it becomes where nothing better is known. The cause stays chained where its text holds no secret.
     """
     try:
         yield
     except ExecutorError:
         raise
     except Exception as error:
-        raise _translate(error, what, clean(url)) from (error if clean(f"{error!r} {error}", None) else None)
+        raise _translate(error, what, clean(url), unknown) from (error if clean(f"{error!r} {error}", None) else None)
 
 
 def clean(text: str, longest: int | None = _LONGEST) -> str:
@@ -148,7 +148,7 @@ def clean(text: str, longest: int | None = _LONGEST) -> str:
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
-def _translate(error: Exception, what: str, url: str) -> KubernetesError:
+def _translate(error: Exception, what: str, url: str, unknown: type[KubernetesError]) -> KubernetesError:
     if isinstance(error, ImportError):
         install = "pip install 'hybrid-runtime[kubernetes]'"
         return ClusterConfigError(f"{what} needs the module {error.name}, which is not installed; {install}")
@@ -166,7 +166,7 @@ def _translate(error: Exception, what: str, url: str) -> KubernetesError:
         return ClusterConfigError(f"{what}: {clean(str(root))}")
     if isinstance(root, (exceptions.HTTPError, OSError)) or getattr(root, "status", None) == 0:
         return ClusterUnreachableError(f"{what}: {url} cannot be reached: {_told(root)}")
-    return KubernetesError(f"{what}: {type(root).__name__}: {clean(str(root))}")
+    return unknown(f"{what}: {type(root).__name__}: {clean(str(root))}")
 
 
 def _told(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from executors.kubernetes.configuration import Credentials, make_api_client
 from executors.kubernetes.connections import Sockets
-from executors.kubernetes.errors import api_error, translated
+from executors.kubernetes.errors import ClusterUnreachableError, api_error, translated
 from executors.kubernetes.options import KubernetesOptions
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Session:
         """The response, its content unread. ``seconds``: the longest silence. Raises only :class:`KubernetesError`."""
         from urllib3.exceptions import ProtocolError
 
-        with translated(request.what, self.url):
+        with translated(request.what, self.url, ClusterUnreachableError):
             try:
                 response = self._send(request, seconds)
             except ProtocolError:

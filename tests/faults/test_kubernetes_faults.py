@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from checker import Story
 from deployment import wait_until, wait_until_moment
+from faulty import FAST
 from over_kubernetes import (
     LEFTOVER_AFTER,
     SLOTS,
@@ -63,6 +64,12 @@ TAKEN_AWAY = {
     "deleted": DELETED,
 }
 """Why the kubelet, or its API server, has ended a pod: nothing of it runs, so the next attempt begins at once."""
+SIDECAR = {
+    "executor_config": {
+        "pod_override": {"spec": {"containers": [{"name": "sidecar", "image": "any", "command": ["sleep", "600"]}]}}
+    }
+}
+"""It runs on when the task has ended, whichever way; so its pod is deleted."""
 UNHEARD = ("node_gone", "node_stuck", "deleted_by_force")
 """Nobody says that these run no more: the next attempt waits for the heartbeat's timeout."""
 
@@ -70,12 +77,13 @@ UNHEARD = ("node_gone", "node_stuck", "deleted_by_force")
 def test_what_befalls_running_pods(kubernetes):
     """Infrastructure pays with ``infra_retries``, a task that took too much memory with its own retries."""
     tasks = (*TAKEN_AWAY, *UNHEARD, "node_cut_off")
-    kubernetes.held(*tasks, out_of_memory={"retries": 1})
+    kubernetes.held(*tasks, out_of_memory={"retries": 1}, base_alone={"retries": 1, **SIDECAR})
     kubernetes.api()
     scheduler = kubernetes.scheduler()
     run = kubernetes.trigger("held")
-    kubernetes.wait_for_user_code(run, *tasks, "out_of_memory")
-    cluster, pod = kubernetes.cluster, {task: kubernetes.pod_of(task) for task in (*tasks, "out_of_memory")}
+    kubernetes.wait_for_user_code(run, *tasks, "out_of_memory", "base_alone")
+    cluster = kubernetes.cluster
+    pod = {task: kubernetes.pod_of(task) for task in (*tasks, "out_of_memory", "base_alone")}
     cluster.evict(pod["evicted"])
     cluster.shut_down_node(pod["node_shut_down"])
     cluster.preempt(pod["preempted"])
@@ -83,6 +91,7 @@ def test_what_befalls_running_pods(kubernetes):
     cluster.delete(pod["deleted"])
     cluster.delete(pod["deleted_by_force"], grace=0)
     cluster.oom_kill(pod["out_of_memory"])
+    cluster.oom_kill(pod["base_alone"], container="base")
     cluster.lose_node(pod["node_gone"], kill=True)
     cluster.lose_node(pod["node_stuck"], kill=True, stuck=True)
     cluster.lose_node(pod["node_cut_off"])
@@ -92,7 +101,8 @@ def test_what_befalls_running_pods(kubernetes):
         expect(kubernetes, run, task, LOST, reason=reason, losses=1)
     for task in UNHEARD:
         expect(kubernetes, run, task, LOST, reason=SILENT, losses=1)
-    expect(kubernetes, run, "out_of_memory", FAILED, reason="exit code 137 (SIGKILL): OOMKilled", tries=2)
+    for task in ("out_of_memory", "base_alone"):
+        expect(kubernetes, run, task, FAILED, reason="exit code 137 (SIGKILL): OOMKilled", tries=2)
     expect(kubernetes, run, "node_cut_off", FINE)
     cluster.collect(pod["node_stuck"])
     kubernetes.settle(scheduler)
@@ -331,6 +341,33 @@ def test_scheduler_is_killed_while_pods_run(kubernetes):
     kubernetes.settle(second)
 
 
+def test_schedulers_come_and_go_while_the_api_server_hangs(kubernetes):
+    """One begins, ends as it is told, and is killed; what runs is adopted when the API server is back."""
+    kubernetes.configure({"kubernetes_executor": request_timeout(1.0)})
+    kubernetes.held("runs_on", "ends")
+    kubernetes.api()
+    cluster, first = kubernetes.cluster, kubernetes.scheduler()
+    run = kubernetes.trigger("held")
+    kubernetes.wait_for_user_code(run, "runs_on", "ends")
+    cluster.freeze()
+    assert first.stop() == 0
+    second = kubernetes.scheduler()
+    kubernetes.open_gate("ends")
+    wait_until(lambda: kubernetes.task_states(run) == {"runs_on": "running", "ends": "success"}, "its report")
+    kubernetes.kill(second)
+    third = kubernetes.scheduler()
+    kubernetes.wait_for_health("unavailable", "did not answer in time")
+    cluster.thaw()
+    kubernetes.wait_for_health("healthy", "")
+    kubernetes.wait_for_no_pods("task_id=ends")
+    kubernetes.open_gate()
+    assert kubernetes.wait_for_run("held", run, AFTER_TIMEOUT) == "success"
+    for task in ("runs_on", "ends"):
+        expect(kubernetes, run, task, FINE)
+    assert kubernetes.created() == 2
+    kubernetes.settle(third)
+
+
 def test_two_deployments_in_one_namespace(kubernetes, tmp_path):
     """Neither adopts, judges or cleans up the other's pods, be the other's scheduler dead and they unheard of."""
     other = begin_kubernetes(tmp_path / "other", kubernetes)
@@ -391,10 +428,11 @@ def test_task_api_is_killed_while_pods_run(kubernetes):
 
 def test_stopped_by_people_and_by_the_clock(kubernetes):
     """Cleared, or out of time: the pod is deleted, also one that waits for a node."""
-    kubernetes.held("cleared", "cleared_early")
+    kubernetes.configure({"scheduler": {**FAST["scheduler"], "task_queued_timeout": "15"}})
+    kubernetes.held("cleared", "cleared_early", "overdue")
     kubernetes.held("runs", "waits", dag_id="short", dagrun_timeout=12)
     cluster = kubernetes.cluster
-    for task in ("cleared_early", "waits"):
+    for task in ("cleared_early", "waits", "overdue"):
         cluster.behave("unschedulable", selector=f"task_id={task}", times=1)
     kubernetes.api()
     scheduler = kubernetes.scheduler()
@@ -402,7 +440,7 @@ def test_stopped_by_people_and_by_the_clock(kubernetes):
     kubernetes.wait_for_user_code(run, "cleared")
     kubernetes.wait_for_reason(run, "cleared_early", "Unschedulable")
     early = kubernetes.pod_of("cleared_early")
-    kubernetes.hybrid("tasks", "clear", "held", "-r", run, "-y")
+    kubernetes.hybrid("tasks", "clear", "held", "-r", run, "-t", "cleared", "-y")
     for task in ("cleared", "cleared_early"):
         kubernetes.wait_for_attempt(run, task, 2)
     wait_until(lambda: cluster.pod(early) is None, "the pod that waited to be deleted")
@@ -412,6 +450,7 @@ def test_stopped_by_people_and_by_the_clock(kubernetes):
     assert kubernetes.wait_for_run("held", run, AFTER_TIMEOUT) == "success"
     for task in ("cleared", "cleared_early"):
         assert [one["state"] for one in kubernetes.attempts(run, task)][1:] == ["success"]
+    expect(kubernetes, run, "overdue", LOST, reason="not started within 15 s: Unschedulable: 0/3 nodes are available")
     for task in ("runs", "waits"):
         expect(kubernetes, short, task, ["lost"], dag_id="short")
     kubernetes.settle(scheduler)
@@ -460,15 +499,26 @@ def _storm(kubernetes, seed: int, *, runs: int, blows: int, patience: float = 18
     kubernetes.write_dag("storm", STORM)
     kubernetes.wait_for_dag("storm")
     daemons = {"api": kubernetes.api(), "scheduler": kubernetes.scheduler()}
+    if seed % 2:
+        daemons["second scheduler"] = kubernetes.scheduler()
     ids = [kubernetes.trigger("storm") for _ in range(runs)]
+    strike = [_strike_a_pod, _strike_a_pod, _strike_the_cluster, _strike_a_daemon]
     for _ in range(blows):
         kubernetes.let_pass(dice.uniform(0.2, 1.5))
-        dice.choice([_strike_a_pod, _strike_a_pod, _strike_the_cluster, _strike_a_daemon])(kubernetes, dice, daemons)
+        dice.choice(strike)(kubernetes, dice, daemons)
+    _clear_some(kubernetes, dice)
     kubernetes.cluster.heal()
     for run in ids:
         assert kubernetes.wait_for_run("storm", run, patience) == "success", kubernetes.task_states(run)
+    if "second scheduler" in daemons:
+        daemons["second scheduler"].stop()
     # The slot of a pod that has vanished is free before the timeout says that nothing of it runs.
-    return kubernetes.settle(daemons["scheduler"], {**SLOTS, "k8s": MOST_SLOTS}, quiet=False)
+    slots = {"LocalExecutor": SLOTS["LocalExecutor"] * (len(daemons) - 1), "k8s": MOST_SLOTS}
+    return kubernetes.settle(daemons["scheduler"], slots, quiet=False)
+
+
+def _clear_some(kubernetes, dice) -> None:
+    kubernetes.hybrid("tasks", "clear", "storm", "-t", f"step_{dice.randrange(12)}$", "-y")
 
 
 def _strike_a_pod(kubernetes, dice, daemons) -> None:
@@ -521,8 +571,9 @@ def _strike_a_daemon(kubernetes, dice, daemons) -> None:
         daemons["api"].kill_group()
         daemons["api"] = kubernetes.api()
     else:
-        kubernetes.kill(daemons["scheduler"])
-        daemons["scheduler"] = kubernetes.scheduler()
+        whom = dice.choice([name for name in daemons if name != "api"])
+        kubernetes.kill(daemons[whom])
+        daemons[whom] = kubernetes.scheduler()
 
 
 STORM = """

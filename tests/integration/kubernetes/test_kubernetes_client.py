@@ -17,6 +17,7 @@ from plain_pods import SELECTOR, eventually, make_client, manifest
 from executors.kubernetes import errors
 from executors.kubernetes.client import Cluster
 from executors.kubernetes.options import KubernetesOptions
+from executors.kubernetes.pacing import is_uncertain
 from tests.kubernetes_api import FakeCluster
 
 
@@ -306,6 +307,37 @@ def test_an_answer_that_was_lost_twice(quiet: FakeCluster, client: Cluster) -> N
     with pytest.raises(errors.ConflictError) as caught:
         client.create_pod("default", manifest("a"))
     assert caught.value.already_exists
+
+
+@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"[]", b'{"kind": "Po', b"\xff"])
+def test_an_answer_that_is_none_of_kubernetes(silent: socket.socket, tmp_path: Path, body: bytes) -> None:
+    """A proxy's. What was asked may have happened: it is no refusal."""
+    client = make_client(_kubeconfig(tmp_path / "raw", f"http://127.0.0.1:{silent.getsockname()[1]}"))
+
+    def serve() -> None:
+        connection = silent.accept()[0]
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+
+    server = threading.Thread(target=serve)
+    server.start()
+    with pytest.raises(errors.ServerError) as caught:
+        client.create_pod("default", manifest("a"))
+    assert is_uncertain(caught.value)
+    server.join()
+    client.close()
+
+
+def test_what_nobody_has_thought_of_is_no_refusal(client: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as an error from within TLS that is no error of TLS."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("handshake not done yet")
+
+    monkeypatch.setattr("urllib3.PoolManager.urlopen", fail)
+    with pytest.raises(errors.ClusterUnreachableError, match="ValueError: handshake not done yet"):
+        client.version()
 
 
 def test_retry_after_is_told_and_not_slept(quiet: FakeCluster, client: Cluster) -> None:
