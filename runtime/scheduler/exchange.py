@@ -16,8 +16,9 @@ from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.recovery import take_answer
-from runtime.scheduler.step import Step
+from runtime.scheduler.step import Slots, Step
 
+_WELL = (Health.HEALTHY, Health.DEGRADED)
 Offers = dict[str, list[TaskInstanceRef]]
 """Attempts to be adopted, by executor."""
 
@@ -64,10 +65,12 @@ class Exchange:
         for executor, refs in offers.items():
             self._offer(executor, refs)
 
-    def free_slots(self) -> dict[str, int]:
-        """How many more attempts each executor takes; 0 where it is sick."""
+    def slots(self) -> Slots:
+        """How many more attempts each executor takes."""
         occupied = self._memory.occupied()
-        return {name: _room(lane.status(), occupied.get(name, 0)) for name, lane in self._lanes.items()}
+        statuses = {name: lane.status() for name, lane in self._lanes.items()}
+        sick = {name: _illness(status) for name, status in statuses.items() if status.health not in _WELL}
+        return Slots({name: _room(status, occupied.get(name, 0)) for name, status in statuses.items()}, sick)
 
     def _tell_ends(self, step: Step) -> None:
         """Tell executors which of their attempts have started or reported, and which must be stopped.
@@ -96,6 +99,10 @@ class Exchange:
 
 
 def _room(status: LaneStatus, occupied: int) -> int:
-    if status.health not in (Health.HEALTHY, Health.DEGRADED):
+    if status.health not in _WELL:
         return 0
     return (status.parallelism or 2**31) - occupied
+
+
+def _illness(status: LaneStatus) -> str:
+    return f"{status.health} ({status.reason})" if status.reason else str(status.health)

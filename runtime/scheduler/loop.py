@@ -38,10 +38,11 @@ from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
 from runtime.scheduler.mailbox import CallbackSent
 from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.recovery import recover, stop_cleared
+from runtime.scheduler.rerouting import reroute_waiting
 from runtime.scheduler.runs import RunModel
 from runtime.scheduler.silence import Silence
 from runtime.scheduler.status import gauge_lanes, write_status
-from runtime.scheduler.step import Step
+from runtime.scheduler.step import Slots, Step
 from runtime.scheduler.timeouts import check_queued, fire_timers
 from runtime.scheduler.waking import Bell
 from runtime.service.figures import count_batch, time_scheduled
@@ -227,7 +228,7 @@ class Scheduler:
         if look:
             loaded += self._look_around(step)
         offers = recover(step, self.policy, loaded) if loaded else {}
-        self._again |= step.dispatch(self._free_slots())
+        self._again |= step.dispatch(self._slots())
         step.finish_runs()
         self._report_in(step)
         return offers
@@ -241,6 +242,8 @@ class Scheduler:
             self._do_chores(step)
         if not self.dispatching:
             return []
+        if self._schedule.is_due("rerouting", step.at, SILENCE):
+            reroute_waiting(step, self._slots())
         options = self.options
         create_due_runs(connection, memory.graphs, limit=options.runs_to_create, at=step.at, actor=step.batch.actor)
         rows = claimable_runs(connection, options.runs_to_claim, besides=memory.quarantined)
@@ -369,7 +372,7 @@ class Scheduler:
         resolve(step, self.policy, [fact for fact in brought.final if _run_of(handed, fact) == identifier])
         offers = recover(step, self.policy, loaded) if loaded else {}
         for run in loaded:
-            step.dispatch(self._free_slots(), only=run)
+            step.dispatch(self._slots(), only=run)
         step.finish_runs()
         self.memory.ready.unpark_everything(NOT_NOW)
         return offers
@@ -389,8 +392,8 @@ class Scheduler:
             if count:
                 self.stats.incr(name, count)
 
-    def _free_slots(self) -> dict[str, int]:
-        return self._exchange.free_slots() if self.dispatching else {}
+    def _slots(self) -> Slots:
+        return self._exchange.slots() if self.dispatching else Slots()
 
     def _look_soon(self) -> None:
         self._schedule.look = 0
