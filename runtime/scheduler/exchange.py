@@ -15,6 +15,7 @@ from runtime.scheduler.lanes import Lane
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
 from runtime.scheduler.memory import Memory
+from runtime.scheduler.orders import StandingOrders
 from runtime.scheduler.recovery import take_answer
 from runtime.scheduler.step import Slots, Step
 
@@ -29,7 +30,15 @@ class Exchange:
     :param lanes: by executor name.
     """
 
-    def __init__(self, lanes: Mapping[str, Lane], memory: Memory, policy: LossPolicy, stats: Collector) -> None:
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        memory: Memory,
+        policy: LossPolicy,
+        stats: Collector,
+        orders: StandingOrders,
+    ) -> None:
+        self._orders = orders
         self._lanes = lanes
         self._memory = memory
         self._policy = policy
@@ -65,10 +74,14 @@ class Exchange:
         for executor, refs in offers.items():
             self._offer(executor, refs)
 
+    def statuses(self) -> list[LaneStatus]:
+        """How the executors are, in the order of ``[core] executor``."""
+        return [self._orders.shown(lane.status()) for lane in self._lanes.values()]
+
     def slots(self) -> Slots:
         """How many more attempts each executor takes."""
         occupied = self._memory.occupied()
-        statuses = {name: lane.status() for name, lane in self._lanes.items()}
+        statuses = {status.name: status for status in self.statuses()}
         sick = {name: _illness(status) for name, status in statuses.items() if status.health not in _WELL}
         return Slots({name: _room(status, occupied.get(name, 0)) for name, status in statuses.items()}, sick)
 

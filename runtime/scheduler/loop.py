@@ -37,6 +37,7 @@ from runtime.scheduler.loading import (
 from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
 from runtime.scheduler.mailbox import CallbackSent
 from runtime.scheduler.memory import Handed, Memory
+from runtime.scheduler.orders import StandingOrders
 from runtime.scheduler.recovery import recover, stop_cleared
 from runtime.scheduler.rerouting import reroute_waiting
 from runtime.scheduler.runs import RunModel
@@ -98,7 +99,8 @@ class Scheduler:
         self._again = False
         self._last_step = clock()
         self._silence = Silence(self._last_step, by_database_clock=clock is clock_now)
-        self._exchange = Exchange(lanes, memory, policy, self.stats)
+        self._orders = StandingOrders(lanes)
+        self._exchange = Exchange(lanes, memory, policy, self.stats, self._orders)
         self._shown: dict[str, Health] = {}
         self._brought = Brought()
         """Of a step that was undone."""
@@ -173,7 +175,7 @@ class Scheduler:
         ):
             return False
         with self.database.read() as connection:
-            return not has_work(connection, at)
+            return not has_work(connection, at) and not self._orders.has_changed(connection)
 
     def _must_write(self, at: int, brought: Brought) -> bool:
         """Whether what the lanes brought has consequences. Mostly it has none: an attempt whose report was applied in
@@ -236,6 +238,8 @@ class Scheduler:
     def _look_around(self, step: Step) -> list[RunModel]:
         connection, memory = step.connection, self.memory
         self._refresh_pauses(connection)
+        if self._orders.look(connection):
+            self._schedule.status = 0  # whoever gave them waits to see them followed
         if self._schedule.is_due("silence", step.at, SILENCE):
             self._silence.check(step, self.policy, self.options.heartbeat_timeout)
         if self._schedule.is_due("chores", step.at, CHORES):
@@ -310,7 +314,7 @@ class Scheduler:
 
     def _report_in(self, step: Step) -> None:
         options, me = self.options, self.memory.identity
-        statuses = [lane.status() for lane in self.lanes.values()]
+        statuses = self._exchange.statuses()
         if self._schedule.is_due("lease", step.at, min(options.job_heartbeat, options.lease / 3)):
             self.stats.incr("scheduler_heartbeat")
             self.stats.gauge("scheduler.dagruns.running", len(self.memory.runs))
@@ -318,7 +322,9 @@ class Scheduler:
             leases.renew(step.connection, me, options.lease, self.stats.to_json())
         healths = {status.name: status.health for status in statuses}
         if self._schedule.is_due("status", step.at, options.job_heartbeat) or healths != self._shown:
-            write_status(step.connection, me.id, statuses, default=next(iter(self.lanes)), at=step.at)
+            followed = {name: self._orders.of(name).id for name in self.lanes}
+            default = next(iter(self.lanes))
+            write_status(step.connection, me.id, statuses, default=default, followed=followed, at=step.at)
             self._shown = healths
 
     # -- after the commit, or instead of it ----------------------------------------------------------------------

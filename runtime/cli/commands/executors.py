@@ -8,6 +8,7 @@ from typing import Any
 
 from executors.registry import BrokenExecutor, ConfiguredExecutor
 from runtime.cli.command import Verb, add_output, load_settings
+from runtime.cli.commands.executor_orders import ORDERS
 from runtime.cli.output import emit
 from runtime.config import Settings
 from runtime.config.executors import survey_executors
@@ -91,4 +92,7 @@ def read_statuses(settings: Settings) -> list[dict[str, Any]]:
         return executor_statuses(connection, since=since)
 
 
-VERBS = {"list": Verb("list the configured executors, with live figures where a scheduler runs", _list, add_output)}
+VERBS = {
+    "list": Verb("list the configured executors, with live figures where a scheduler runs", _list, add_output),
+    **ORDERS,
+}
