@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from executors.callbacks import CallbackRequest
 from executors.cli import CLICommand
 from executors.context import ExecutorContext
-from executors.errors import ExecutorConfigError
+from executors.errors import ExecutorConfigError, ExecutorError
 from executors.events import (
     FINAL_EVENTS,
     Accepted,
@@ -140,6 +140,15 @@ class BaseExecutor:
         Told by the host at most once per attempt that was handed over, and never for certain. An executor whose
         hand-offs can get lost stops repeating this one. Must not block; may be told of a key that is unknown.
         """
+
+    def resize(self, parallelism: int) -> None:
+        """Have that many slots from now on; what runs goes on. 0 means unlimited.
+
+        Told by the host, at any time after :meth:`start`. Raises :class:`ExecutorError` where that cannot be.
+        """
+        if self.is_single_threaded:
+            raise ExecutorError(f"{self.name} has one slot, whatever is said")
+        self.parallelism = parallelism
 
     def poll_handles(self) -> Collection[int]:
         """File descriptors worth waking up for: the host calls :meth:`heartbeat` when one is readable."""

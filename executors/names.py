@@ -33,13 +33,26 @@ BUILTINS: Mapping[str, str] = MappingProxyType(
 )
 """Short name → dotted path."""
 
-COMPOSITES: Mapping[str, str] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """One of Airflow's two-in-one executors: tasks of one queue go to the second, all others to the first."""
+
+    executors: tuple[str, str]
+    conf_section: str
+    """Its option ``kubernetes_queue`` (default ``kubernetes``) names that queue."""
+
+    def __str__(self) -> str:
+        return ", ".join(self.executors)
+
+
+COMPOSITES: Mapping[str, Composite] = MappingProxyType(
     {
-        "CeleryKubernetesExecutor": "CeleryExecutor, KubernetesExecutor",
-        "LocalKubernetesExecutor": "LocalExecutor, KubernetesExecutor",
+        "CeleryKubernetesExecutor": Composite(("CeleryExecutor", "KubernetesExecutor"), "celery_kubernetes_executor"),
+        "LocalKubernetesExecutor": Composite(("LocalExecutor", "KubernetesExecutor"), "local_kubernetes_executor"),
     }
 )
-"""Airflow's two-in-one executors → the list that replaces each."""
+"""There is no composite executor class: a name of these stands for its two executors, and a rule of routing."""
 
 ALIAS_LENGTH = 63
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -83,11 +96,11 @@ def section_key(name: str) -> str:
 
 
 def parse_executors(value: str, plugins: Plugins = installed_executors) -> tuple[ExecutorName, ...]:
-    """Read ``[core] executor``; at least one entry, in the order written.
+    """Read ``[core] executor``; at least one entry, in the order written, composites as their two executors.
 
     Raises :class:`ExecutorConfigError` for the first bad entry, with its position, the reason and what to write.
     """
-    entries = [part.strip() for part in value.split(",")]
+    entries = [entry for part in value.split(",") for entry in _expanded(part.strip())]
     if not any(entries):
         what = "holds only commas" if "," in value else "is empty"
         raise ExecutorConfigError(f"[core] executor {what}; name at least one executor: {', '.join(BUILTINS)}")
@@ -98,6 +111,15 @@ def parse_executors(value: str, plugins: Plugins = installed_executors) -> tuple
             _check_pair(earlier, name)
         names.append(name)
     return tuple(names)
+
+
+def composites(value: str) -> list[str]:
+    """The composite executors that ``[core] executor`` names."""
+    return [part.strip() for part in value.split(",") if part.strip() in COMPOSITES]
+
+
+def _expanded(entry: str) -> tuple[str, ...]:
+    return COMPOSITES[entry].executors if entry in COMPOSITES else (entry,)
 
 
 def lookup(names: Sequence[ExecutorName], text: str) -> ExecutorName:
@@ -194,10 +216,7 @@ def _path(target: str) -> str | None:
 def _plugin(target: str, alias: str | None, plugins: Plugins) -> tuple[str | None, str | None]:
     """The class behind an entry point's name, or why there is none."""
     if target in COMPOSITES:
-        return None, (
-            f"{target} is not available; write its two executors as a list, executor = {COMPOSITES[target]}, "
-            "and name the second with executor= on the tasks that belong there"
-        )
+        return None, f"{target} has no alias; write its two executors as a list, executor = {COMPOSITES[target]}"
     known = plugins() if target and "." not in target else {}
     classes = known.get(target, ())
     if len(classes) == 1 and _path(classes[0]) == classes[0]:

@@ -16,7 +16,7 @@ from types import ModuleType
 from executors.base import BaseExecutor
 from executors.context import ExecutorContext
 from executors.errors import ExecutorConfigError, ExecutorLoadError
-from executors.names import BUILTINS, ExecutorName, did_you_mean, lookup, parse_executors
+from executors.names import BUILTINS, COMPOSITES, ExecutorName, composites, did_you_mean, lookup, parse_executors
 
 Options = Callable[[str, str | None], Mapping[str, str]]
 """``(section, alias)`` → the section's options, overlaid with those of ``[section:alias]``, environment included."""
@@ -86,7 +86,9 @@ class ExecutorRegistry:
         """
         if parallelism < 0:
             raise ExecutorConfigError(f"[core] parallelism = {parallelism} is negative; use 0 for unlimited")
-        return cls([_configure(name, options, parallelism) for name in parse_executors(value)])
+        made = cls([_configure(name, options, parallelism) for name in parse_executors(value)])
+        made.warnings += [_composite_warning(name) for name in composites(value)]
+        return made
 
     @property
     def default(self) -> ConfiguredExecutor:
@@ -121,6 +123,15 @@ class ExecutorRegistry:
         if not isinstance(getattr(made, "queued_tasks", None), dict):
             raise _error(executor.name, "its constructor does not call super().__init__()")
         return made
+
+
+def _composite_warning(name: str) -> str:
+    composite = COMPOSITES[name]
+    return (
+        f"[core] executor = {name} is deprecated: it is taken as {composite}, and tasks of the queue that "
+        f"[{composite.conf_section}] kubernetes_queue names go to the second; write that list, and a rule in "
+        "[core] executor_routes"
+    )
 
 
 def _construct(cls: type[BaseExecutor], parallelism: int, context: ExecutorContext) -> BaseExecutor:

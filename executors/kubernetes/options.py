@@ -64,7 +64,7 @@ class KubernetesOptions:
     # how they are created, watched and deleted
     batch_size: int = 0
     """[worker_pods_creation_batch_size] pods handed to creation per heartbeat; 0: as many as wait."""
-    creation_concurrency: int = 8
+    creation_concurrency: int = 16
     """[pod_creation_max_concurrency] calls at once, at most."""
     publish_retries: int = -1
     """[task_publish_max_retries] times that a creation is tried again after 429, quota, 5xx or no answer; -1: until
@@ -78,8 +78,8 @@ class KubernetesOptions:
     relist_interval: float = 60.0
     """Seconds between two lists that find what the watch has missed."""
     watch_inactivity: float = 90.0
-    """Seconds without a word of the API server after which a watch is opened anew. A quiet cluster sends a bookmark about
-    once a minute."""
+    """Seconds without a word of the API server after which a watch is opened anew. A quiet cluster sends a bookmark
+    about once a minute."""
     leftover_after: float = 60.0
     """Seconds after which a pod that has ended, and is nobody's, is cleaned up."""
     end_grace: float = 60.0
@@ -113,7 +113,7 @@ def read_options(options: Mapping[str, str], name: str, worker_config: Mapping[s
         pod_mutation_hook=read.text("pod_mutation_hook", "") or None,
         image=read.image(),
         batch_size=read.whole("worker_pods_creation_batch_size", 0),
-        creation_concurrency=read.whole("pod_creation_max_concurrency", 8, least=1),
+        creation_concurrency=read.whole("pod_creation_max_concurrency", 16, least=1),
         publish_retries=read.whole("task_publish_max_retries", -1, least=-1),
         delete_worker_pods=read.flag("delete_worker_pods", True),
         delete_worker_pods_on_failure=read.flag("delete_worker_pods_on_failure", False),

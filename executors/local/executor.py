@@ -101,6 +101,13 @@ class LocalExecutor(BaseExecutor):
             self.terminate()
             raise ExecutorError(f"{self.name}: {reason}")
 
+    def resize(self, parallelism: int) -> None:
+        """As the base class has it. Raises :class:`ExecutorError` for a change from or to unlimited."""
+        if (parallelism == 0) != (self.parallelism == 0):
+            raise ExecutorError(f"{self.name}: unlimited or not is decided by its configuration; restart the scheduler")
+        super().resize(parallelism)
+        self._strategy.resize(parallelism)
+
     def end(self) -> None:
         """Finish what is queued and running, stop the workers, then leave nothing behind.
 

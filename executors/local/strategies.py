@@ -41,6 +41,9 @@ class Strategy(Protocol):
     def tidy(self, now: float) -> None:
         """Let superfluous workers go; ``now`` is ``time.monotonic()``."""
 
+    def resize(self, parallelism: int) -> None:
+        """How many may work at once from now on."""
+
 
 def assignment(workload: Workload) -> bytes:
     """The body of its ASSIGN. Raises ``ValueError`` on one that no worker would accept."""
@@ -89,6 +92,9 @@ class LocalWorker:
 
     def tidy(self, now: float) -> None:
         """They go by themselves."""
+
+    def resize(self, parallelism: int) -> None:
+        """There is no limit."""
 
 
 class QueuedLocalWorker:
@@ -151,6 +157,11 @@ class QueuedLocalWorker:
 
     def forget(self, key: TaskInstanceKey) -> bool:
         return self._waiting.pop(key, None) is not None
+
+    def resize(self, parallelism: int) -> None:
+        """What is too many goes when it has been idle for long enough."""
+        self._parallelism = parallelism
+        self._serve_waiting()
 
     def tidy(self, now: float) -> None:
         surplus = len(self._idle) - self._upkeep.idle_workers

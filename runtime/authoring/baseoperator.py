@@ -12,7 +12,7 @@ from runtime.authoring import arguments as check
 from runtime.authoring.construction import OperatorMeta
 from runtime.authoring.defaults import Defaults
 from runtime.authoring.exceptions import TaskError
-from runtime.authoring.placement import executor_name, plain_executor_config
+from runtime.authoring.placement import executor_chain, plain_executor_config
 from runtime.authoring.relations import Relative
 from runtime.authoring.rules import TriggerRule, WeightRule
 from runtime.authoring.xcom import XComArg
@@ -32,7 +32,8 @@ class BaseOperator(Relative, metaclass=OperatorMeta):
     :param execution_timeout: timedelta or seconds that one try may take; ``None`` for no limit.
     :param pool_slots: slots of ``pool`` that it holds while it is queued or runs.
     :param weight_rule: ``downstream``, ``upstream`` or ``absolute``; see :mod:`runtime.core.weights`.
-    :param executor: name of a configured executor; else the DAG's, else the first one.
+    :param executor: name of a configured executor, or a list of names: each falls back to the next, as
+        ``[core] executor_fallback`` has it. Else the DAG's, else what ``[core] executor_routes`` says.
     :param do_xcom_push: whether what :meth:`execute` returns is kept as an XCom.
     :param executor_config: options for that executor; plain JSON, or objects with ``to_dict()``.
     """
@@ -59,7 +60,7 @@ class BaseOperator(Relative, metaclass=OperatorMeta):
         priority_weight: int = 1,
         weight_rule: str = WeightRule.DOWNSTREAM,
         queue: str | None = None,
-        executor: str | None = None,
+        executor: str | Sequence[str] | None = None,
         executor_config: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         do_xcom_push: bool = True,
@@ -86,7 +87,8 @@ class BaseOperator(Relative, metaclass=OperatorMeta):
         self.priority_weight = check.whole(where, "priority_weight", priority_weight)
         self.weight_rule = check.one_of(where, "weight_rule", weight_rule, WeightRule)
         self.queue = check.text(where, "queue", defaults.queue if queue is None else queue)
-        self.executor = executor_name(where, executor)
+        self.executor = executor
+        self.executor_chain = executor_chain(where, executor)
         self.executor_by_default = "executor" in self._by_default
         self.executor_config = plain_executor_config(where, executor_config)
         self.params = check.plain_json(f"{where}: params", check.mapping(where, "params", params))

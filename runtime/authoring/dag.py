@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -15,7 +15,7 @@ from runtime.authoring import arguments as check
 from runtime.authoring.defaults import Defaults
 from runtime.authoring.exceptions import ArgumentError, DagFileError, DuplicateTaskIdError
 from runtime.authoring.loading import loading
-from runtime.authoring.placement import executor_name
+from runtime.authoring.placement import executor_chain
 from runtime.authoring.schedule import date_micros, timetable_spec, timezone_of
 from runtime.authoring.templates import Templates
 from runtime.authoring.xcom import DagParam
@@ -46,7 +46,7 @@ class DAG:
     :param catchup: run every interval since ``start_date``, not only the one that ended last; default: as configured.
     :param dagrun_timeout: timedelta or seconds after which a running run fails.
     :param default_args: arguments of tasks that do not say otherwise.
-    :param executor: executor of tasks that do not say otherwise.
+    :param executor: executor, or list of executors, of tasks that do not say otherwise.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class DAG:
         default_args: Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         tags: Iterable[str] | None = None,
-        executor: str | None = None,
+        executor: str | Sequence[str] | None = None,
         is_paused_upon_creation: bool | None = None,
         doc_md: str | None = None,
         **unknown: Any,
@@ -84,7 +84,8 @@ class DAG:
         self._set_limits(where, max_active_runs, max_active_tasks, dagrun_timeout)
         self.params: dict[str, Any] = check.plain_json(f"{where}: params", check.mapping(where, "params", params))
         self.tags = _tags(where, tags)
-        self.executor = executor_name(where, executor)
+        self.executor = executor
+        self.executor_chain = executor_chain(where, executor)
         self.is_paused_upon_creation = (
             None
             if is_paused_upon_creation is None

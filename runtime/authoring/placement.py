@@ -11,17 +11,30 @@ from runtime.authoring.exceptions import ArgumentError
 
 LARGEST_CONFIG = 262_144
 """Bytes of JSON of one task's ``executor_config``: it is stored with the DAG, and travels with every attempt."""
+Chain = tuple[str, ...]
+"""Names of executors as written: the first, and those that a task falls back to. Never empty."""
 
 
-def executor_name(where: str, value: object) -> str | None:
-    """``executor=`` as written; whether it is configured is asked of :mod:`executors.names` when the file is parsed."""
+def executor_chain(where: str, value: object) -> Chain | None:
+    """``executor=``, a name or a list of names; whether they are configured is asked of :mod:`executors.names` when the
+    file is parsed.
+    """
     if value is None:
         return None
-    if not isinstance(value, str):
-        raise ArgumentError(f"{where}: executor must be the name of an executor, not {value!r}")
-    if not value.strip():
-        raise ArgumentError(f"{where}: executor is empty; name an executor or leave it out")
-    return value.strip()
+    if not isinstance(value, str | list | tuple):
+        raise ArgumentError(f"{where}: executor must be the name of an executor, or a list of names, not {value!r}")
+    names = [value] if isinstance(value, str) else list(value)
+    if not names:
+        raise ArgumentError(f"{where}: executor is an empty list; name an executor or leave it out")
+    for name in names:
+        if not isinstance(name, str):
+            raise ArgumentError(f"{where}: executor must be names of executors, not {name!r}")
+        if not name.strip():
+            raise ArgumentError(f"{where}: executor is empty; name an executor or leave it out")
+    stripped = tuple(name.strip() for name in names)
+    if len(set(stripped)) < len(stripped):
+        raise ArgumentError(f"{where}: executor names one executor twice: {', '.join(stripped)}")
+    return stripped
 
 
 def plain_executor_config(where: str, value: object) -> dict[str, Any]:
@@ -38,8 +51,8 @@ def plain_executor_config(where: str, value: object) -> dict[str, Any]:
     return plain
 
 
-def chosen_executor(own: str | None, by_default: bool, dag: str | None) -> tuple[str | None, str | None]:
-    """The executor that was asked for, and who asked: ``task``, ``default_args``, ``dag`` or nobody."""
+def chosen_executor(own: Chain | None, by_default: bool, dag: Chain | None) -> tuple[Chain | None, str | None]:
+    """The executors that were asked for, and who asked: ``task``, ``default_args``, ``dag`` or nobody."""
     if own is not None:
         return own, "default_args" if by_default else "task"
     return (dag, "dag") if dag is not None else (None, None)

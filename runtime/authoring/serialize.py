@@ -42,7 +42,7 @@ def dag_spec(dag: DAG) -> DagSpec:
 
 
 def _task_spec(dag: DAG, task: BaseOperator, weight: int) -> TaskSpec:
-    executor, source = chosen_executor(task.executor, task.executor_by_default, dag.executor)
+    executors, source = chosen_executor(task.executor_chain, task.executor_by_default, dag.executor_chain)
     return TaskSpec(
         task_id=task.task_id,
         operator=task.operator_name or type(task).__name__,
@@ -55,7 +55,8 @@ def _task_spec(dag: DAG, task: BaseOperator, weight: int) -> TaskSpec:
         pool_slots=task.pool_slots,
         priority_weight=weight,
         queue=task.queue,
-        executor=executor,
+        executor=executors[0] if executors else None,
+        executor_fallback=executors[1:] if executors else (),
         executor_source=source,
         executor_config=task.executor_config,
         owner=task.owner,

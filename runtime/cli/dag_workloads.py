@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from executors.names import lookup, parse_executors
+from executors.names import parse_executors
 from executors.workload import CodeReference, TaskInstanceKey, Workload
 from runtime.cli.moments import parse_moment
 from runtime.config import Settings
+from runtime.config.routing import make_router
 from runtime.core import clock
 from runtime.core.ids import manual_run_id, uuid7
 from runtime.core.specs import DagSpec, TaskSpec
-from runtime.scheduler.routing import Router
 
 
 def dag_workloads(settings: Settings, dag_id: str, logical_date: str | None, executor: str) -> list[Workload]:
-    """One per task of the DAG's newest version that goes to ``executor`` and needs one, in the DAG's order.
+    """One per task of the DAG's newest version that goes, or may fall back, to ``executor``, in the DAG's order.
 
     They belong to a run that does not exist, have ids of no attempt and no start ticket.
 
@@ -26,8 +26,7 @@ def dag_workloads(settings: Settings, dag_id: str, logical_date: str | None, exe
 
     date = parse_moment("DATE", logical_date, settings.core.default_timezone)
     run_id = manual_run_id(clock.now() if date is None else date)
-    names = parse_executors(settings.core.executor)
-    router = Router(names[0].name, lambda text: lookup(names, text).name, settings.core.missing_executor)
+    router = make_router(settings, parse_executors(settings.core.executor))
     database = open_database(settings)
     try:
         with database.read() as connection:
@@ -37,7 +36,7 @@ def dag_workloads(settings: Settings, dag_id: str, logical_date: str | None, exe
     return [
         _workload(spec, task, run_id)
         for task in spec.tasks
-        if not task.empty and router.route(task).executor == executor
+        if not task.empty and executor in router.route(spec, task).chain
     ]
 
 

@@ -98,6 +98,19 @@ class Core:
         "of `[api]`, for workers on this host.",
         parse=task_api_url,
     )
+    executor_routes: str = option(
+        "",
+        "Where tasks go that name no executor, by what they have: `queue=gpu|kube* -> k8s; tag=nightly, pool=big -> "
+        "CeleryExecutor, LocalExecutor`. Rules are separated by `;` or by line, the first that matches counts. "
+        "`queue`, `pool`, `tag`, `dag_id` and `task_id` are compared with names; `*` and `?` stand for anything. "
+        "Executors after the first are those it falls back to. Empty: all go to the first of `executor`.",
+    )
+    executor_fallback: str = option(
+        "unavailable",
+        "When a task that names several executors goes on to the next: `unavailable` (one cannot be reached, is paused "
+        "or drains), `full`, `queued_longer_than=SECONDS` (there, without being started), separated by commas; or "
+        "`none`. Unavailable, for that is what a second executor is named for; one that is full has a slot soon.",
+    )
     missing_executor: str = option(
         "hold",
         "What happens to a task instance whose stored executor is configured no longer: `hold` waits with that reason, "

@@ -28,6 +28,8 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     queue: str = "default"
     executor: str | None = None
     """As written on the task, in ``default_args`` or on the DAG; ``None`` where nobody said."""
+    executor_fallback: tuple[str, ...] = ()
+    """Where it goes on to, in order, as ``[core] executor_fallback`` has it."""
     executor_source: str | None = None
     """Who said so: ``task``, ``default_args`` or ``dag``."""
     executor_config: dict[str, Any] = {}

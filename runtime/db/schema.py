@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeDecorator
 
 from runtime.core.states import AttemptState, RunState, TaskState
 
-REVISION = "0002"
+REVISION = "0003"
 """Newest migration; a DB at another one is refused."""
 
 metadata = MetaData(
@@ -303,6 +303,18 @@ executor_status = Table(
     Column("running", Integer, nullable=False),
     Column("heartbeat_age", Double),
     Column("updated_at", Micros, nullable=False),
+    Column("order_id", RowId),
+)
+
+executor_order = Table(
+    "executor_order",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("name", String(1000), nullable=False),
+    Column("mode", String(20), nullable=False),
+    Column("parallelism", Integer),
+    Column("at", Micros, nullable=False),
+    Column("actor", Name, nullable=False),
 )
 
 callback_request = Table(

@@ -48,9 +48,7 @@ FIGURES = (
     ),
     Figure("kubernetes_executor.pod_creation_batch_duration", "timing", "scheduler", "How long that took."),
     Figure("kubernetes_executor.pod_creation", "timing", "scheduler", "One call that creates a pod."),
-    Figure(
-        "kubernetes_executor.pod_deletion", "timing", "scheduler", "One deletion of a pod, its log read before."
-    ),
+    Figure("kubernetes_executor.pod_deletion", "timing", "scheduler", "One deletion of a pod, its log read before."),
     Figure("kubernetes_executor.pod_patching", "timing", "scheduler", "One call that labels a pod that is kept."),
     *(
         Figure(f"kubernetes_executor.{what}_status.{status}", "counter", "scheduler", f"{calls} that {meaning}.")

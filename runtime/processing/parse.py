@@ -55,7 +55,8 @@ def check_executors(spec: DagSpec, executors: Sequence[ExecutorName]) -> None:
         if task.executor is None:
             continue
         try:
-            check_executor_field(executors, task.executor)
+            for name in (task.executor, *task.executor_fallback):
+                check_executor_field(executors, name)
         except UnknownExecutorError as error:
             whose = f"DAG {spec.dag_id!r}, task {task.task_id!r}"
             source = {"default_args": " (executor of default_args)", "dag": " (executor of the DAG)"}

@@ -12,6 +12,7 @@ from executors.base import BaseExecutor
 from executors.context import ExecutorContext
 from executors.registry import ConfiguredExecutor, ExecutorRegistry
 from runtime.config import Settings
+from runtime.config.routing import make_router
 from runtime.config.worker import remote_worker_config, worker_config
 from runtime.db.engine import Database
 from runtime.metrics.collector import Collector
@@ -22,7 +23,6 @@ from runtime.scheduler.log_sink import LogSink
 from runtime.scheduler.loop import Scheduler
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
-from runtime.scheduler.routing import Router
 from runtime.scheduler.tickets import Tickets, needs_tickets, ticket_folder
 from runtime.scheduler.waking import Bell, Waker
 from runtime.service.tasks import TaskService
@@ -81,12 +81,7 @@ def assemble(
         local=frozenset(executor.name.name for executor in registry if executor.cls.is_local),
         piped=frozenset(name for name, ticketed in tickets.items() if ticketed is None),
     )
-    router = Router(
-        default=registry.default.name.name,
-        lookup=lambda text: registry.lookup(text).name.name,
-        missing=settings.core.missing_executor,
-    )
-    memory, options = Memory(identity, router), loop_options(settings)
+    memory, options = Memory(identity, make_router(settings, registry.names)), loop_options(settings)
     scheduler = Scheduler(database, memory, lanes, policy, options, bell=bell, stats=stats)
     return Assembly(scheduler, lanes, registry, waker)
 

@@ -42,6 +42,7 @@ class Schedule:
     status: int = 0
     chores: int = 0
     silence: int = 0
+    rerouting: int = 0
 
     def is_due(self, duty: str, at: int, seconds: float) -> bool:
         """Whether ``duty`` is due; then its next round is ``seconds`` away."""

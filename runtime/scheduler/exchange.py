@@ -17,9 +17,11 @@ from runtime.scheduler.lanes import Lane
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
 from runtime.scheduler.memory import Memory, Offer
+from runtime.scheduler.orders import StandingOrders
 from runtime.scheduler.recovery import offers_again, take_answer
-from runtime.scheduler.step import Step
+from runtime.scheduler.step import Slots, Step
 
+_WELL = (Health.HEALTHY, Health.DEGRADED)
 Offers = dict[str, list[TaskInstanceRef]]
 """Attempts to be adopted, by executor."""
 
@@ -30,7 +32,15 @@ class Exchange:
     :param lanes: by executor name.
     """
 
-    def __init__(self, lanes: Mapping[str, Lane], memory: Memory, policy: LossPolicy, stats: Collector) -> None:
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        memory: Memory,
+        policy: LossPolicy,
+        stats: Collector,
+        orders: StandingOrders,
+    ) -> None:
+        self._orders = orders
         self._lanes = lanes
         self._memory = memory
         self._policy = policy
@@ -68,10 +78,16 @@ class Exchange:
         for offer in (*itertools.starmap(Offer, offers.items()), *offers_again(self._memory, self._lanes)):
             self._offer(offer)
 
-    def free_slots(self) -> dict[str, int]:
-        """How many more attempts each executor takes; 0 where it is sick."""
+    def statuses(self) -> list[LaneStatus]:
+        """How the executors are, in the order of ``[core] executor``."""
+        return [self._orders.shown(lane.status()) for lane in self._lanes.values()]
+
+    def slots(self) -> Slots:
+        """How many more attempts each executor takes."""
         occupied = self._memory.occupied()
-        return {name: _room(lane.status(), occupied.get(name, 0)) for name, lane in self._lanes.items()}
+        statuses = {status.name: status for status in self.statuses()}
+        sick = {name: _illness(status) for name, status in statuses.items() if status.health not in _WELL}
+        return Slots({name: _room(status, occupied.get(name, 0)) for name, status in statuses.items()}, sick)
 
     def _tell_ends(self, step: Step) -> None:
         """Tell executors which of their attempts have started or reported, and which must be stopped.
@@ -101,6 +117,10 @@ class Exchange:
 
 
 def _room(status: LaneStatus, occupied: int) -> int:
-    if status.health not in (Health.HEALTHY, Health.DEGRADED):
+    if status.health not in _WELL:
         return 0
     return (status.parallelism or 2**31) - occupied
+
+
+def _illness(status: LaneStatus) -> str:
+    return f"{status.health} ({status.reason})" if status.reason else str(status.health)

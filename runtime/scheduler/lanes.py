@@ -27,7 +27,7 @@ from executors.workload import TaskInstanceKey, TaskInstanceRef, Workload
 from runtime.core import clock as wall
 from runtime.scheduler import containment
 from runtime.scheduler.health import UNAVAILABLE_AFTER, Breaker, Health, LaneStatus
-from runtime.scheduler.mailbox import CallAnswer, CallbackSent, Delivery, Figures, Mailbox, Notice, Question
+from runtime.scheduler.mailbox import CallAnswer, CallbackSent, Delivery, Figures, Mailbox, Notice, Question, Resize
 from runtime.scheduler.tickets import Tickets
 
 logger = logging.getLogger(__name__)
@@ -80,6 +80,7 @@ class Lane:
         # As the executor's own figures are named, where the name is a dotted path.
         self._duration = f"scheduler.executor_heartbeat_duration.{name.rpartition('.')[2]}"
         self._clock = clock
+        self._parallelism = parallelism
         self._mail = Mailbox(Figures(parallelism), wake_scheduler)
         self._breaker = Breaker()
         self._busy: tuple[str, float] | None = None
@@ -117,6 +118,10 @@ class Lane:
         Returns whether the attempt had not left the lane's hands: then nothing of it runs or ever will.
         """
         return self._mail.post_revoke(ref)
+
+    def resize(self, parallelism: int | None) -> None:
+        """Give the executor that many slots; ``None``: those that it began with. It may refuse."""
+        self._mail.post_resize(Resize(self._parallelism if parallelism is None else parallelism))
 
     def started(self, key: TaskInstanceKey) -> None:
         """Tell the executor that the attempt has been granted its start."""
@@ -309,6 +314,8 @@ class Lane:
             reason = None
             if isinstance(command, TaskInstanceRef):
                 reason = self._revoke(executor, command)
+            elif isinstance(command, Resize):
+                self._call(executor, "resize", command.parallelism)  # its no is told in the log, and is no illness
             elif isinstance(command, Notice):
                 _, reason = self._call(executor, command.method, command.key)
             elif self._mail.is_open(command, self._clock()):

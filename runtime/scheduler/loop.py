@@ -37,12 +37,14 @@ from runtime.scheduler.loading import (
 )
 from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
 from runtime.scheduler.memory import Handed, Memory
+from runtime.scheduler.orders import StandingOrders
 from runtime.scheduler.recording import record_accepted, record_callbacks, record_pending
 from runtime.scheduler.recovery import recover, stop_cleared
+from runtime.scheduler.rerouting import reroute_waiting
 from runtime.scheduler.runs import RunModel
 from runtime.scheduler.silence import Silence
 from runtime.scheduler.status import gauge_lanes, write_status
-from runtime.scheduler.step import Step
+from runtime.scheduler.step import Slots, Step
 from runtime.scheduler.timeouts import check_queued, fire_timers
 from runtime.scheduler.waking import Bell
 from runtime.service.figures import count_batch, time_scheduled
@@ -95,7 +97,8 @@ class Scheduler:
         self._again = False
         self._last_step = clock()
         self._silence = Silence(self._last_step, by_database_clock=clock is clock_now)
-        self._exchange = Exchange(lanes, memory, policy, self.stats)
+        self._orders = StandingOrders(lanes)
+        self._exchange = Exchange(lanes, memory, policy, self.stats, self._orders)
         self._shown: dict[str, Health] = {}
         self._brought = Brought()
         """Of a step that was undone."""
@@ -170,7 +173,7 @@ class Scheduler:
         ):
             return False
         with self.database.read() as connection:
-            return not has_work(connection, at)
+            return not has_work(connection, at) and not self._orders.has_changed(connection)
 
     def _must_write(self, at: int, brought: Brought) -> bool:
         """Whether what the lanes brought has consequences. Mostly it has none: an attempt whose report was applied in
@@ -227,7 +230,7 @@ class Scheduler:
         if look:
             loaded += self._look_around(step)
         offers = recover(step, self.policy, loaded) if loaded else {}
-        self._again |= step.dispatch(self._free_slots())
+        self._again |= step.dispatch(self._slots())
         step.finish_runs()
         self._report_in(step)
         return offers
@@ -235,12 +238,16 @@ class Scheduler:
     def _look_around(self, step: Step) -> list[RunModel]:
         connection, memory = step.connection, self.memory
         self._refresh_pauses(connection)
+        if self._orders.look(connection):
+            self._schedule.status = 0  # whoever gave them waits to see them followed
         if self._schedule.is_due("silence", step.at, SILENCE):
             self._silence.check(step, self.policy, self.options.heartbeat_timeout)
         if self._schedule.is_due("chores", step.at, CHORES):
             self._do_chores(step)
         if not self.dispatching:
             return []
+        if self._schedule.is_due("rerouting", step.at, SILENCE):
+            reroute_waiting(step, self._slots())
         options = self.options
         create_due_runs(connection, memory.graphs, limit=options.runs_to_create, at=step.at, actor=step.batch.actor)
         rows = claimable_runs(connection, options.runs_to_claim, besides=memory.quarantined)
@@ -297,7 +304,7 @@ class Scheduler:
 
     def _report_in(self, step: Step) -> None:
         options, me = self.options, self.memory.identity
-        statuses = [lane.status() for lane in self.lanes.values()]
+        statuses = self._exchange.statuses()
         if self._schedule.is_due("lease", step.at, min(options.job_heartbeat, options.lease / 3)):
             self.stats.incr("scheduler_heartbeat")
             self.stats.gauge("scheduler.dagruns.running", len(self.memory.runs))
@@ -305,7 +312,9 @@ class Scheduler:
             leases.renew(step.connection, me, options.lease, self.stats.to_json())
         healths = {status.name: status.health for status in statuses}
         if self._schedule.is_due("status", step.at, options.job_heartbeat) or healths != self._shown:
-            write_status(step.connection, me.id, statuses, default=next(iter(self.lanes)), at=step.at)
+            followed = {name: self._orders.of(name).id for name in self.lanes}
+            default = next(iter(self.lanes))
+            write_status(step.connection, me.id, statuses, default=default, followed=followed, at=step.at)
             self._shown = healths
 
     # -- after the commit, or instead of it ----------------------------------------------------------------------
@@ -359,7 +368,7 @@ class Scheduler:
         resolve(step, self.policy, [fact for fact in brought.final if _run_of(handed, fact) == identifier])
         offers = recover(step, self.policy, loaded) if loaded else {}
         for run in loaded:
-            step.dispatch(self._free_slots(), only=run)
+            step.dispatch(self._slots(), only=run)
         step.finish_runs()
         self.memory.ready.unpark_everything(NOT_NOW)
         return offers
@@ -379,8 +388,8 @@ class Scheduler:
             if count:
                 self.stats.incr(name, count)
 
-    def _free_slots(self) -> dict[str, int]:
-        return self._exchange.free_slots() if self.dispatching else {}
+    def _slots(self) -> Slots:
+        return self._exchange.slots() if self.dispatching else Slots()
 
     def _look_soon(self) -> None:
         self._schedule.look = 0

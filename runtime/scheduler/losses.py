@@ -82,6 +82,16 @@ def lose(step: Step, policy: LossPolicy, instance: Instance, attempt: Attempt, r
         fail(step, instance, attempt.subject, reason)
 
 
+def launch_elsewhere(step: Step, instance: Instance, attempt: Attempt, reason: str) -> None:
+    """Nobody has started the attempt, and nobody may any more: the task goes on to the next executor of its chain."""
+    step.touch(instance.run)
+    step.batch.end_attempt(attempt.row.id, AttemptState.LOST, reason)
+    step.release(instance)
+    step.revoked.append(attempt)
+    instance.left += (attempt.row.executor,)
+    _schedule_again(step, instance, attempt.subject, reason, 0.0)
+
+
 def fail(step: Step, instance: Instance, subject: Subject, reason: str) -> None:
     """The try failed: another one, or the end."""
     if instance.try_number <= instance.max_tries:

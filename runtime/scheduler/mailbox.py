@@ -51,6 +51,11 @@ class Notice:
     key: TaskInstanceKey
 
 
+@dataclass(frozen=True, slots=True)
+class Resize:
+    parallelism: int
+
+
 @dataclass(eq=False, slots=True)
 class Question:
     method: str
@@ -75,7 +80,7 @@ class Mailbox:
         self._unseen = 0
         self._questions: set[Question] = set()
         self._outbox: list[Delivery] = []
-        self._commands: deque[TaskInstanceRef | Notice | Question] = deque()
+        self._commands: deque[TaskInstanceRef | Notice | Question | Resize] = deque()
         self.arrivals: dict[TaskInstanceKey, Workload] = {}
         self.heartbeat_wanted = False
 
@@ -109,6 +114,11 @@ class Mailbox:
         with self._lock:
             self._commands.append(notice)
             self.post()
+
+    def post_resize(self, resize: Resize) -> None:
+        with self._lock:
+            self._commands.append(resize)
+            self.post(heartbeat=True)
 
     def post_question(self, question: Question) -> None:
         with self._lock:
@@ -159,7 +169,7 @@ class Mailbox:
                     self._wake_fd = _eventfd()
         return bool(ready), [handle for handle, flags in ready.items() if flags & select.POLLNVAL]
 
-    def next_command(self) -> TaskInstanceRef | Notice | Question | None:
+    def next_command(self) -> TaskInstanceRef | Notice | Question | Resize | None:
         with self._lock:
             return self._commands.popleft() if self._commands else None
 

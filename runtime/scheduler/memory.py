@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from executors.workload import TaskInstanceKey, TaskInstanceRef
+from runtime.core.routing import Router
 from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, TaskState
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.loading import GraphCache
 from runtime.scheduler.processes import AttemptProcess
 from runtime.scheduler.ready import ReadyQueues
-from runtime.scheduler.routing import Router
 from runtime.scheduler.runs import Instance, RunModel
 
 UNROUTED = ""
@@ -94,14 +94,22 @@ class Memory:
 
     def enqueue(self, instance: Instance) -> None:
         """Route a *scheduled* instance and let it wait."""
-        route = self.router.route(instance.node.spec)
+        route = self.router.route(instance.run.graph.spec, instance.node.spec)
         instance.reason = route.reason
-        if route.executor is None:
+        if not route.chain:
             self.held[instance.id] = route.reason
         if route.fails:
             self.timers.add(0, "unroutable", instance)
         else:
-            self.ready.add(instance, UNROUTED if route.executor is None else route.executor)
+            self.ready.add(instance, *(self._remaining(instance, route.chain) or (UNROUTED,)))
+
+    def _remaining(self, instance: Instance, chain: tuple[str, ...]) -> tuple[str, ...]:
+        """Without those that this try was taken back from, unless there are no others."""
+        remaining = tuple(name for name in chain if name not in instance.left)
+        if not remaining or len(remaining) == len(chain):
+            return chain
+        instance.reason = f"{instance.reason}; taken back from {', '.join(instance.left)}"
+        return remaining
 
     def drop(self, run: RunModel) -> None:
         """Forget a run; what of it still stands in queues and timers is dead."""

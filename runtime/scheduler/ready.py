@@ -2,6 +2,9 @@
 
 A full or sick executor hides nobody else's work, and a task that a limit blocks steps out of the queue instead of
 standing at its head (apache/airflow #45636): it is parked under that limit and comes back when the limit frees.
+
+Tasks that may fall back to other executors stand in a queue of their *chain*, one for all that name the same executors
+in the same order: whose turn it is there costs the same whether or not its first executor is full.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from dataclasses import dataclass, field
 from runtime.core.states import TaskState
 from runtime.scheduler.runs import Instance
 
+Chain = tuple[str, ...]
+"""Executors in the order in which they are tried; mostly just one."""
 LimitKey = tuple[str, str]
 """What blocks: ("pool", name), ("run", run id), ("paused", dag id)."""
 
@@ -36,20 +41,20 @@ class ReadyQueues:
     """Not thread-safe; the scheduler's main thread owns it."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, list[Entry]] = {}
-        self._parked: dict[LimitKey, dict[str, list[Entry]]] = {}
+        self._queues: dict[Chain, list[Entry]] = {}
+        self._parked: dict[LimitKey, dict[Chain, list[Entry]]] = {}
         self._sequence = 0
 
-    def add(self, instance: Instance, executor: str) -> None:
-        """Let ``instance``, which is *scheduled*, wait for a slot of ``executor``."""
+    def add(self, instance: Instance, *chain: str) -> None:
+        """Let ``instance``, which is *scheduled*, wait for a slot of an executor of ``chain``."""
         self._sequence += 1
-        instance.executor = executor
+        instance.chain, instance.executor = chain, chain[0]
         entry = Entry(-instance.node.spec.priority_weight, instance.run.run_after, self._sequence, instance)
-        heapq.heappush(self._queues.setdefault(executor, []), entry)
+        heapq.heappush(self._queues.setdefault(chain, []), entry)
 
     def put_back(self, entry: Entry) -> None:
         """Let it wait again, with its old place."""
-        heapq.heappush(self._queues.setdefault(entry.instance.executor, []), entry)
+        heapq.heappush(self._queues.setdefault(entry.instance.chain, []), entry)
 
     def unpark(self, limit: LimitKey, count: int) -> None:
         """The limit freed ``count`` places: let as many of those it held stand in their queues again, best first.
@@ -58,10 +63,10 @@ class ReadyQueues:
         freed besides, for there may be more.
         """
         parked = self._parked.get(limit, {})
-        for executor, entries in list(parked.items()):
+        for chain, entries in list(parked.items()):
             self._unpark(entries, count, by_slots=limit[0] == "pool")
             if not entries:
-                del parked[executor]
+                del parked[chain]
         if not parked:
             self._parked.pop(limit, None)
 
@@ -74,38 +79,50 @@ class ReadyQueues:
         """Let everything stand in its queue again: a limit may have been raised from outside. Forgets what is dead."""
         for limit in list(self._parked):
             self.unpark_everything(limit)
-        for executor, entries in list(self._queues.items()):
-            self._queues[executor] = [entry for entry in entries if entry.is_live]
-            heapq.heapify(self._queues[executor])
+        for chain, entries in list(self._queues.items()):
+            self._queues[chain] = [entry for entry in entries if entry.is_live]
+            heapq.heapify(self._queues[chain])
 
     def choose(
-        self, free: Mapping[str, int], total: int, blocked_by: Callable[[Instance], LimitKey | None]
+        self,
+        free: Mapping[str, int],
+        total: int,
+        blocked_by: Callable[[Instance], LimitKey | None],
+        leaves: Callable[[str], bool] = lambda _: False,
     ) -> list[Entry]:
         """Take up to ``total`` entries, of each executor at most its ``free`` slots, highest priority first.
 
         ``blocked_by`` is asked once an entry and counts the ones it lets through; those it blocks are parked.
+        ``leaves(executor)``: whether tasks may go on to the next of their chain when this one has no slot for them.
+        Each entry's ``instance.executor`` is the one it was chosen for.
         """
-        left = {name: slots for name, slots in free.items() if slots > 0 and self._queues.get(name)}
-        heads = [(self._queues[name][0], name) for name in left]
+        left = dict(free)
+        queues = self._queues.items()
+        heads = [(queue[0], chain) for chain, queue in queues if queue and _target(chain, left, leaves)]
         heapq.heapify(heads)
         chosen: list[Entry] = []
         while heads and len(chosen) < total:
-            _, name = heapq.heappop(heads)
-            entry = heapq.heappop(self._queues[name])
+            _, chain = heapq.heappop(heads)
+            target = _target(chain, left, leaves)
+            if target is None:
+                continue
+            queue = self._queues[chain]
+            entry = heapq.heappop(queue)
             if entry.is_live:
                 limit = blocked_by(entry.instance)
                 if limit is None:
+                    entry.instance.executor = target
                     chosen.append(entry)
-                    left[name] -= 1
+                    left[target] -= 1
                 else:
-                    heapq.heappush(self._parked.setdefault(limit, {}).setdefault(name, []), entry)
-            if left[name] > 0 and self._queues[name]:
-                heapq.heappush(heads, (self._queues[name][0], name))
+                    heapq.heappush(self._parked.setdefault(limit, {}).setdefault(chain, []), entry)
+            if queue:
+                heapq.heappush(heads, (queue[0], chain))
         return chosen
 
     def waiting(self) -> Iterable[Instance]:
         """Everything that waits, parked or not."""
-        parked = (entries for by_executor in self._parked.values() for entries in by_executor.values())
+        parked = (entries for by_chain in self._parked.values() for entries in by_chain.values())
         for entries in (*self._queues.values(), *parked):
             yield from (entry.instance for entry in entries if entry.is_live)
 
@@ -119,3 +136,13 @@ class ReadyQueues:
                 self.put_back(entry)
                 slots = entry.instance.node.spec.pool_slots if by_slots else 1
                 count -= slots if slots <= count else 0
+
+
+def _target(chain: Chain, left: Mapping[str, int], leaves: Callable[[str], bool]) -> str | None:
+    """The first executor of the chain with a free slot; ``None`` where one before it is to be waited for."""
+    for executor in chain:
+        if left.get(executor, 0) > 0:
+            return executor
+        if not leaves(executor):
+            return None
+    return None

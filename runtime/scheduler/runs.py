@@ -23,10 +23,12 @@ class Instance:
 
     __slots__ = (
         "attempt_id",
+        "chain",
         "dispatch_number",
         "executor",
         "id",
         "infra_losses",
+        "left",
         "map_index",
         "max_tries",
         "node",
@@ -52,8 +54,12 @@ class Instance:
         self.scheduled_at: int | None = None
         self.executor = ""
         """Of the current attempt, while there is one."""
+        self.chain: tuple[str, ...] = ()
+        """Executors that it may go to, in order."""
+        self.left: tuple[str, ...] = ()
+        """Those that this try was taken back from, to go to the next."""
         self.reason: str | None = None
-        """Why that executor."""
+        """Why that chain."""
         self.retry_at: int | None = None
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, delete, insert
 
@@ -23,9 +23,18 @@ def gauge_lanes(stats: Stats, statuses: Iterable[LaneStatus]) -> None:
 
 
 def write_status(
-    connection: Connection, scheduler_id: str, statuses: Iterable[LaneStatus], *, default: str, at: int
+    connection: Connection,
+    scheduler_id: str,
+    statuses: Iterable[LaneStatus],
+    *,
+    default: str,
+    followed: Mapping[str, int],
+    at: int,
 ) -> None:
-    """Replace this scheduler's rows."""
+    """Replace this scheduler's rows.
+
+    :param followed: executor → the id of the standing order that it is under; 0 for none.
+    """
     connection.execute(delete(executor_status).where(executor_status.c.scheduler_id == scheduler_id))
     rows = [
         {
@@ -41,6 +50,7 @@ def write_status(
             "running": status.running,
             "heartbeat_age": None if status.last_heartbeat is None else (at - status.last_heartbeat) / SECOND,
             "updated_at": at,
+            "order_id": followed.get(status.name, 0),
         }
         for status in statuses
     ]

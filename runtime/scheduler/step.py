@@ -7,6 +7,7 @@ dropped and read again; what a step wants to hand to executors leaves it only af
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from executors.workload import CodeReference, TaskInstanceKey, Workload
 from runtime.core.clock import SECOND
 from runtime.core.ids import uuid7
+from runtime.core.routing import fell_back, leaves
 from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, RunState, TaskState
 from runtime.db.schema import dag_run, run_inbox, task_instance
 from runtime.db.transitions import Batch, GuardRefusedError, NewAttempt, Subject, record_run_event
@@ -55,6 +57,16 @@ _END_RUN = (
     )
     .values(state=bindparam("v_state"), end_date=bindparam("v_at"), reason=bindparam("v_reason"), lease_owner=None)
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What the executors take now."""
+
+    free: Mapping[str, int] = field(default_factory=dict)
+    """How many more attempts; 0 where one is full or sick."""
+    sick: Mapping[str, str] = field(default_factory=dict)
+    """Those that can take nothing, and how they are: "unavailable (why)"."""
 
 
 @dataclass(slots=True)
@@ -158,6 +170,7 @@ class Step:
         self.fresh[instance.id] = (instance, instance.subject)
         instance.run.move(instance, TaskState.SCHEDULED)
         instance.attempt_id = None
+        instance.left = ()
         instance.scheduled_at = self.at
         self.memory.enqueue(instance)
 
@@ -188,7 +201,7 @@ class Step:
 
     # -- what to do ----------------------------------------------------------------------------------------------
 
-    def dispatch(self, free: dict[str, int], only: RunModel | None = None) -> bool:
+    def dispatch(self, slots: Slots, only: RunModel | None = None) -> bool:
         """Commit attempts for as many waiting instances as there are slots, and keep the rest waiting.
 
         ``only``: leave every other run's instances where they are. Returns whether more could follow at once.
@@ -196,17 +209,18 @@ class Step:
         chosen: list[Entry] = []
         for limit, count in self.released.items():
             self.memory.ready.unpark(limit, count)
-        if free and self.memory.ready:
+        if slots.free and self.memory.ready:
             pools = read_pools(self.connection)
             limits = Limits(
                 {name: free + self.returned[name] for name, free in pools.items()}, self.memory.paused, only
             )
-            chosen = self.memory.ready.choose(free, DISPATCHES, limits.blocked_by)
+            may_leave = leaves(self.memory.router.fallback, slots.sick)
+            chosen = self.memory.ready.choose(slots.free, DISPATCHES, limits.blocked_by, may_leave)
             for entry in chosen:
                 # All of them first: one that fails must not take the others, which have left their queues, with it.
                 self.touch(entry.instance.run)
             for entry in chosen:
-                self._queue(entry)
+                self._queue(entry, slots.sick)
         for instance, subject in self.fresh.values():
             reason = self.memory.held.get(instance.id)
             self.batch.schedule(subject, infra_losses=instance.infra_losses, reason=reason)
@@ -250,7 +264,7 @@ class Step:
                 delete(run_inbox).where(run_inbox.c.id == bindparam("b_id")), [{"b_id": i} for i in self.applied]
             )
 
-    def _queue(self, entry: Entry) -> None:
+    def _queue(self, entry: Entry, sick: Mapping[str, str]) -> None:
         instance = entry.instance
         graph = instance.run.graph
         subject = self.take_subject(instance)
@@ -260,7 +274,7 @@ class Step:
             try_number=instance.try_number if same_try else instance.try_number + 1,
             dispatch_number=instance.dispatch_number + 1 if same_try else 1,
             executor=instance.executor,
-            executor_reason=instance.reason or "",
+            executor_reason=f"{instance.reason or ''}{fell_back(instance.chain, instance.executor, sick)}",
             scheduler_id=self.memory.identity.id,
             version_id=graph.version_id,
         )

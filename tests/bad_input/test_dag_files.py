@@ -88,7 +88,7 @@ BAD = {
     "empty executor": ("with DAG('d'):\n    EmptyOperator(task_id='t', executor='')", "line 4: task 't': executor is "
                        "empty; name an executor or leave it out"),
     "executor of the wrong type": ("with DAG('d'):\n    EmptyOperator(task_id='t', executor=3)", "line 4: task 't': "
-                                   "executor must be the name of an executor, not 3"),
+                                   "executor must be the name of an executor, or a list of names, not 3"),
 }  # fmt: skip
 """What the file says after ``HEAD`` (two lines) → first line of its error; ``{folder}`` is the DAGs folder."""
 

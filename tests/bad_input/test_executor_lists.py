@@ -133,17 +133,10 @@ BAD_LISTS = {
         "[core] executor, entry 1 'a-_b:LocalExecutor': alias 'a-_b' holds '__' ('-' counts as '_'), "
         "which separates the parts of environment variables",
     ),
-    "CeleryKubernetesExecutor": (
-        "CeleryKubernetesExecutor",
-        "[core] executor, entry 1 'CeleryKubernetesExecutor': CeleryKubernetesExecutor is not available; write its two "
-        "executors as a list, executor = CeleryExecutor, KubernetesExecutor, and name the second with executor= on the "
-        "tasks that belong there",
-    ),
     "LocalKubernetesExecutor": (
         "x:LocalKubernetesExecutor",
-        "[core] executor, entry 1 'x:LocalKubernetesExecutor': LocalKubernetesExecutor is not available; write its two "
-        "executors as a list, executor = LocalExecutor, KubernetesExecutor, and name the second with executor= on the "
-        "tasks that belong there",
+        "[core] executor, entry 1 'x:LocalKubernetesExecutor': LocalKubernetesExecutor has no alias; write its two "
+        "executors as a list, executor = LocalExecutor, KubernetesExecutor",
     ),
 }
 

@@ -12,6 +12,8 @@ from executors.errors import UnknownExecutorError
 from runtime.core import messages as m
 from runtime.core.clock import SECOND, micros, moment
 from runtime.core.ids import uuid7
+from runtime.core.routes import parse_fallback, parse_routes
+from runtime.core.routing import Router, checked
 from runtime.core.specs import DagSpec, ParsedFile, TaskSpec, TimetableSpec
 from runtime.core.states import TaskState
 from runtime.db.dags import DatabaseDagStore
@@ -21,7 +23,6 @@ from runtime.db.schema import dag, dag_run, event, pool, run_inbox, task_attempt
 from runtime.db.transitions import Batch, NewAttempt
 from runtime.scheduler.leases import Identity, register
 from runtime.scheduler.loading import GraphCache, claim, claimable_runs
-from runtime.scheduler.routing import Router
 from runtime.scheduler.runs import Instance, RunModel
 from runtime.service.tasks import TaskService
 
@@ -38,7 +39,7 @@ def spec(dag_id: str, *tasks: TaskSpec, **options: Any) -> DagSpec:
     return DagSpec(dag_id=dag_id, tasks=tasks or (task("only"),), **options)
 
 
-def router(*executors: str, missing: str = "hold") -> Router:
+def router(*executors: str, missing: str = "hold", routes: str = "", fallback: str = "unavailable") -> Router:
     """As the registry would make it for instances of these names."""
 
     def lookup(text: str) -> str:
@@ -46,7 +47,8 @@ def router(*executors: str, missing: str = "hold") -> Router:
             raise UnknownExecutorError(f"unknown executor {text!r}; configured: {', '.join(executors)}")
         return text
 
-    return Router(default=executors[0], lookup=lookup, missing=missing)
+    rules = checked(parse_routes(routes), lookup)
+    return Router(executors[0], lookup, missing, rules, parse_fallback(fallback))
 
 
 class World:

@@ -131,6 +131,8 @@ class Scheduling(World):
         *,
         local: Sequence[str] = (),
         missing: str = "hold",
+        routes: str = "",
+        fallback: str = "unavailable",
         infra_retries: int = 2,
         **options: Any,
     ) -> None:
@@ -140,7 +142,8 @@ class Scheduling(World):
         self.plans: defaultdict[str, deque[str]] = defaultdict(lambda: deque(["success"]))
         self.executors: dict[str, PlannedExecutor] = {}
         self._parallelism = dict(executors or {"one": 16})
-        self._local, self._missing, self._infra_retries = local, missing, infra_retries
+        self._local, self._infra_retries = local, infra_retries
+        self._routing = {"missing": missing, "routes": routes, "fallback": fallback}
         self._options = LoopOptions(**options)
         self.api_is_up = True
         """Whether an API server writes its heartbeats while time goes by."""
@@ -154,7 +157,7 @@ class Scheduling(World):
         self.close()
         self.me = Identity()
         self.lanes = {name: self._lane(name, parallelism) for name, parallelism in self._parallelism.items()}
-        memory = Memory(self.me, router(*self._parallelism, missing=self._missing))
+        memory = Memory(self.me, router(*self._parallelism, **self._routing))
         policy = LossPolicy(infra_retries=self._infra_retries, hostname="worker", local=self._local, piped=self._local)
         self.scheduler = Scheduler(
             self.database, memory, self.lanes, policy, self._options, clock=self.clock, bell=self.bell

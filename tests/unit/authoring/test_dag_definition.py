@@ -101,7 +101,11 @@ class TestArguments:
             ({"start_date": "2024-01-01"}, "DAG 'd': start_date must be a datetime, not '2024-01-01'"),
             ({"timezone": 3}, "DAG 'd': timezone must be a name such as 'Europe/Berlin', not 3"),
             ({"executor": ""}, "DAG 'd': executor is empty; name an executor or leave it out"),
-            ({"executor": ["a"]}, "DAG 'd': executor must be the name of an executor, not ['a']"),
+            ({"executor": []}, "DAG 'd': executor is an empty list; name an executor or leave it out"),
+            ({"executor": ["a", ""]}, "DAG 'd': executor is empty; name an executor or leave it out"),
+            ({"executor": ["a", 3]}, "DAG 'd': executor must be names of executors, not 3"),
+            ({"executor": ["a", "b", "a "]}, "DAG 'd': executor names one executor twice: a, b, a"),
+            ({"executor": {"a"}}, "DAG 'd': executor must be the name of an executor, or a list of names, not {'a'}"),
         ],
     )  # fmt: skip
     def test_what_cannot_be_used_is_named(self, arguments, message):

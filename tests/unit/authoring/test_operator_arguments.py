@@ -37,7 +37,7 @@ class TestChecks:
             ({"pool_slots": 0}, "task 't': pool_slots = 0; it must be at least 1"),
             ({"queue": 5}, "task 't': queue must be a string, not 5"),
             ({"executor": " "}, "task 't': executor is empty; name an executor or leave it out"),
-            ({"executor": 3}, "task 't': executor must be the name of an executor, not 3"),
+            ({"executor": 3}, "task 't': executor must be the name of an executor, or a list of names, not 3"),
             ({"executor_config": "x"}, "task 't': executor_config must be a dict, not 'x'"),
             ({"executor_config": {"pod": {"spec": [object()]}}}, "task 't': executor_config['pod']['spec'][0]: a "
              "object is no JSON; use dicts, lists, strings, numbers, True, False or None"),

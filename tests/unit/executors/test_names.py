@@ -13,6 +13,7 @@ from executors.names import (
     COMPOSITES,
     ExecutorName,
     check_executor_field,
+    composites,
     did_you_mean,
     lookup,
     parse_executors,
@@ -177,3 +178,9 @@ def test_did_you_mean(text: str, advice: str):
 @given(st.text(), st.lists(st.text(), max_size=5))
 def test_did_you_mean_never_fails(text: str, choices: list[str]):
     assert isinstance(did_you_mean(text, choices), str)
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_composite_stands_for_its_two_executors(name: str) -> None:
+    assert [entry.name for entry in parse_executors(f" {name} ")] == list(COMPOSITES[name].executors)
+    assert composites(f"{name}, x:LocalExecutor") == [name]

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors.workload import TaskInstanceKey
+from runtime.core.routing import Route
 from runtime.core.states import TaskState
 from runtime.scheduler.duties import Schedule
 from runtime.scheduler.graph import build_graph
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.memory import UNROUTED, Handed, Memory, Timers
-from runtime.scheduler.routing import Route
 from runtime.scheduler.runs import Instance, RunModel
 from tests.database.builders import router, spec, task
 
@@ -37,28 +37,28 @@ def memory(missing: str = "hold") -> Memory:
 
 
 def test_task_that_says_nothing_goes_to_the_first_executor() -> None:
-    assert router("local", "east").route(task("t")) == Route("local", "default: first in [core] executor")
+    assert router("local", "east").route(spec("d"), task("t")) == Route(("local",), "default: first in [core] executor")
 
 
 @pytest.mark.parametrize("source", ["task", "default_args", "dag"])
 def test_reason_says_who_chose(source: str) -> None:
-    found = router("local", "east").route(task("t", executor="east", executor_source=source))
-    assert found == Route("east", f"{source}: executor='east'")
+    found = router("local", "east").route(spec("d"), task("t", executor="east", executor_source=source))
+    assert found == Route(("east",), f"{source}: executor='east'")
 
 
 @pytest.mark.parametrize(
     ("missing", "route"),
     [
-        ("hold", Route(None, "executor 'west' is not configured: unknown executor 'west'; configured: local, east")),
+        ("hold", Route((), "executor 'west' is not configured: unknown executor 'west'; configured: local, east")),
         (
             "fail",
-            Route(None, "executor 'west' is not configured: unknown executor 'west'; configured: local, east", True),
+            Route((), "executor 'west' is not configured: unknown executor 'west'; configured: local, east", True),
         ),
-        ("reroute", Route("local", "rerouted: executor 'west' is not configured ([core] missing_executor)")),
+        ("reroute", Route(("local",), "rerouted: executor 'west' is not configured ([core] missing_executor)")),
     ],
 )
 def test_executor_that_is_no_longer_configured(missing: str, route: Route) -> None:
-    assert router("local", "east", missing=missing).route(task("t", executor="west")) == route
+    assert router("local", "east", missing=missing).route(spec("d"), task("t", executor="west")) == route
 
 
 def test_held_instance_waits_with_its_reason_and_takes_no_slot() -> None:
