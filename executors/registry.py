@@ -202,8 +202,6 @@ def _missing(name: ExecutorName, module_name: str, error: ModuleNotFoundError) -
         extra = EXTRAS.get(missing.partition(".")[0])
         advice = f"pip install 'hybrid-runtime[{extra}]'" if extra else f"install what provides {missing}"
         return f"importing {module_name} needs the module {missing or error}, which is not installed; {advice}"
-    if name.target in BUILTINS:
-        return f"there is no module {missing}: this version of hybrid-runtime comes without {name.target}"
     advice = (
         f"; did you mean {name.class_name}?" if name.class_name in BUILTINS else "; is it installed, and on PYTHONPATH?"
     )

@@ -192,11 +192,6 @@ BAD_CLASSES = {
         "there is no module nowhere; did you mean LocalExecutor?",
         True,
     ),
-    "built-in to come": (
-        "KubernetesExecutor",
-        "there is no module executors.kubernetes: this version of hybrid-runtime comes without KubernetesExecutor",
-        True,
-    ),
     "module without its extra": (
         "wants_extra.Cls",
         "importing wants_extra needs the module boto3.nowhere, which is not installed; "
@@ -237,7 +232,7 @@ def test_bad_class(target: str, reason: str, chained: bool, write_module: Callab
     write_module("broken", "class")
     write_module("wants_library", "import no_such_library.part")
     write_module("wants_extra", "raise ModuleNotFoundError('No module named boto3.nowhere', name='boto3.nowhere')")
-    entry = target if target == "KubernetesExecutor" else f"mine:{target}"
+    entry = f"mine:{target}"
     with pytest.raises(ExecutorLoadError) as caught:
         load(f"good.FastExecutor, {entry}")
     assert str(caught.value) == f"[core] executor, entry 2 '{entry}': {reason}"

@@ -52,6 +52,7 @@ class TestWhich:
             "kind": "Pod",
             "spec": {
                 "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 90,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
                 "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
