@@ -91,8 +91,8 @@ def dag_spec(connection: Connection, dag_id: str) -> DagSpec:
 def states_for_run(connection: Connection, dag_id: str, run_id: str) -> list[Record]:
     """Each task instance of a run, with its current attempt's executor, host and process. In order of task and index.
 
-    What an attempt brings is ``None`` where there has been none yet; ``heartbeat_at`` is that of a running one only,
-    ``waiting_on`` what the backend of a queued one says it waits for. Raises :class:`NotFoundError`.
+    What an attempt brings is ``None`` where there has been none yet; ``heartbeat_at`` is that of a running one only.
+    Raises :class:`NotFoundError`.
     """
     run = require_run(connection, dag_id, run_id)
     ti, attempt = task_instance.c, task_attempt.c
@@ -116,7 +116,6 @@ def states_for_run(connection: Connection, dag_id: str, run_id: str) -> list[Rec
             attempt.external_id.label("external_executor_id"),
             ti.infra_losses,
             case((attempt.state == AttemptState.RUNNING, attempt.heartbeat_at)).label("heartbeat_at"),
-            case((attempt.state == AttemptState.QUEUED, attempt.reason)).label("waiting_on"),
         )
         .join_from(task_instance, task_attempt, attempt.id == ti.attempt_id, isouter=True)
         .where(ti.dag_run_id == run.id)

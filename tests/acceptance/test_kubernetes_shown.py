@@ -94,8 +94,9 @@ def logs(deployment: Deployment, run: str) -> str:
 def test_why_it_waits_is_shown(deployment: Deployment, cluster: FakeCluster) -> None:
     cluster.behave("unschedulable")
     run = begin(deployment, "a")
-    why = wait_until(lambda: deployment.states("d", run)["a"]["waiting_on"], "a reason")
-    assert why.startswith("Unschedulable: 0/")
+    wait_until(lambda: "Unschedulable" in (deployment.states("d", run)["a"]["waiting_on"] or ""), "the reason")
+    assert deployment.states("d", run)["a"]["waiting_on"].startswith("executor k8s: Unschedulable: 0/")
+    assert "executor k8s: Unschedulable: 0/" in deployment.hybrid("tasks", "why", "d", run, "a").out
     assert "a: queued: Unschedulable" not in deployment.hybrid("tasks", "logs", "d", run, "a").out
     assert "queued: Unschedulable: 0/" in deployment.hybrid("tasks", "logs", "d", run, "a").err
     cluster.release()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
+from executors.names import did_you_mean
 from runtime.cli.command import UsageError, Verb, add_output, confirm, load_settings
 from runtime.cli.output import emit, with_iso_times
+from runtime.cli.waiting_reasons import UPSTREAM, doubt_of, reasons_of_run
 from runtime.core import clock
-from runtime.core.suspicion import suspicion
+from runtime.core.errors import NotFoundError
 
 if TYPE_CHECKING:
     from runtime.config import Settings
@@ -47,21 +49,14 @@ def _list(args: Namespace) -> int:
     return 0
 
 
-def state_record(row: dict[str, Any], settings: Settings, now: int) -> dict[str, Any]:
-    """A row of :func:`queries.states_for_run` as printed: ``duration`` in seconds and ``suspicion`` added, moments as
-    ISO-8601.
+def state_record(row: dict[str, Any], reasons: list[str], settings: Settings, now: int) -> dict[str, Any]:
+    """A row of :func:`queries.states_for_run` as printed: ``duration`` in seconds, the first of ``reasons`` to wait and
+    ``suspicion`` added, moments as ISO-8601.
     """
     start, end = row["start_date"], row["end_date"]
     duration = (end - start) / clock.SECOND if start is not None and end is not None else None
-    doubt = suspicion(
-        row["heartbeat_at"],
-        now,
-        every=settings.scheduler.task_heartbeat_sec,
-        timeout=settings.scheduler.task_instance_heartbeat_timeout,
-        hostname=row["hostname"],
-        pid=row["pid"],
-    )
-    full = {**row, "duration": duration, "suspicion": doubt}
+    doubt = doubt_of(settings, row["heartbeat_at"], now, row["hostname"], row["pid"])
+    full = {**row, "duration": duration, "waiting_on": next(iter(reasons), None), "suspicion": doubt}
     return with_iso_times({key: full[key] for key in STATE_KEYS})
 
 
@@ -72,10 +67,42 @@ def _states(args: Namespace) -> int:
     settings = load_settings()
     with open_database(settings).read() as connection:
         rows = queries.states_for_run(connection, args.dag_id, args.run_id)
+        reasons = reasons_of_run(settings, connection, args.dag_id, args.run_id)
         now = database_clock(connection)
-    records = [state_record(row, settings, now) for row in rows]
+    known = {(one.task_id, one.map_index): one.reasons for one in reasons}
+    records = [state_record(row, known.get((row["task_id"], row["map_index"]), []), settings, now) for row in rows]
+    if args.output not in ("json", "yaml"):
+        for record in records:
+            if (record["waiting_on"] or "").startswith(UPSTREAM):
+                record["waiting_on"] = None
     telling = [name for name in TELLING_COLUMNS if any(record[name] for record in records)]
     emit(records, args.output, (*STATE_COLUMNS, *telling))
+    return 0
+
+
+def _why(args: Namespace) -> int:
+    """A line per reason; without one, what state it is in."""
+    from runtime.db.engine import open_database
+
+    settings = load_settings()
+    with open_database(settings).read() as connection:
+        found = reasons_of_run(settings, connection, args.dag_id, args.run_id)
+    of_task = [one for one in found if one.task_id == args.task_id]
+    if not of_task:
+        near = did_you_mean(args.task_id, {one.task_id for one in found})
+        raise NotFoundError(f"run {args.run_id} of DAG {args.dag_id} has no task {args.task_id!r}{near}")
+    records = [
+        {"task_id": one.task_id, "map_index": one.map_index, "state": one.state, "waiting_on": one.reasons}
+        for one in of_task
+    ]
+    if args.output in ("json", "yaml"):
+        emit(records, args.output, ("task_id", "map_index", "state", "waiting_on"))
+        return 0
+    for one in of_task:
+        mapped = f"[{one.map_index}]" if one.map_index >= 0 else ""
+        print(f"{one.task_id}{mapped} is {one.state}{':' if one.reasons else ', and waits for nothing'}")
+        for reason in one.reasons:
+            print(f"  {reason}")
     return 0
 
 
@@ -122,6 +149,12 @@ def _dag(parser: ArgumentParser) -> None:
 def _run(parser: ArgumentParser) -> None:
     _dag(parser)
     parser.add_argument("run_id", metavar="RUN")
+
+
+def _why_arguments(parser: ArgumentParser) -> None:
+    _run(parser)
+    parser.add_argument("task_id", metavar="TASK")
+    add_output(parser)
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
@@ -171,6 +204,7 @@ def _run_attempt_arguments(parser: ArgumentParser) -> None:
 VERBS = {
     "list": Verb("list the tasks of a DAG's newest version", _list, _list_arguments),
     "states-for-dag-run": Verb("show every task instance of a run: state, executor, times", _states, _states_arguments),
+    "why": Verb("show what a task instance waits for", _why, _why_arguments),
     "logs": Verb("print the log of a task instance's try", _logs, _logs_arguments),
     "clear": Verb("make finished task instances run again", _clear, _clear_arguments),
     "run": Verb("run one attempt and report to the task API, as executors do", _run_attempt, _run_attempt_arguments),

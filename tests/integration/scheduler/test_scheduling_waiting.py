@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, insert
 
+from runtime.core.clock import SECOND
 from runtime.db import queries
+from runtime.db.schema import pool
 from runtime.db.transitions import GuardRefusedError
+from runtime.db.waiting import waiting as find_waiting
 from runtime.scheduler.loop import CHORES
 from tests.database.builders import spec, start, task
 from tests.integration.scheduler.scheduling import Scheduling
@@ -32,9 +35,11 @@ def say(s: Scheduling, why: str | None) -> None:
 
 
 def shown(s: Scheduling) -> list[str | None]:
-    """``waiting_on`` of ``a``, ``b``."""
+    """What the backend says of the newest attempt of each task, in order of task, while it is queued."""
     with s.database.read() as connection:
-        return [row["waiting_on"] for row in queries.states_for_run(connection, "d", "r")]
+        names = [row["task_id"] for row in queries.states_for_run(connection, "d", "r")]
+    newest = [next(reversed(s.attempts(name)), None) for name in names]
+    return [attempt.reason if attempt and attempt.state == "queued" else None for attempt in newest]
 
 
 def test_the_reason_is_shown_while_it_waits(waiting: Scheduling) -> None:
@@ -132,3 +137,47 @@ def test_a_reason_from_an_undone_step_is_written_by_the_next(
 
 def _fail(*_: object) -> None:
     raise GuardRefusedError("somebody was there first")
+
+
+def test_all_of_it_is_found_in_the_database(scheduling: Callable[..., Scheduling]) -> None:
+    """Whatever a task waits for, on a real scheduler: the reason is there while it waits, and gone when it does not."""
+    s = scheduling({"one": 1, "two": 4})
+    with s.database.write() as connection:
+        connection.execute(insert(pool).values(name="small", slots=1, description=""))
+    s.plan(runs="hold", pooled="hold")
+    tasks = (
+        task("runs", priority_weight=9),
+        task("full"),
+        task("after", "full"),
+        task("pooled", executor="two", pool="small", priority_weight=9),
+        task("queues", executor="two", pool="small"),
+        task("gone", executor="two", pool="gone"),
+        task("away", executor="elsewhere"),
+    )
+    run = s.begin_run(spec("d", *tasks), "r")
+    s.pass_time(12, by=2)
+    assert reasons(s) == {
+        "runs": [],
+        "full": ["executor one: full"],
+        "after": ["upstream: full (scheduled); trigger rule all_success"],
+        "pooled": [],
+        "queues": ["pool: 1 of 1 slots of pool 'small' are in use"],
+        "gone": ["pool: there is no pool 'gone'"],
+        "away": ["executor 'elsewhere' is not configured: unknown executor 'elsewhere'; configured: one, two"],
+    }
+    s.pause("d")
+    assert reasons(s)["full"][0] == "the DAG is paused"
+    s.pause("d", False)
+    s.one.end_held("runs")
+    s.executors["two"].end_held("pooled")
+    s.rest()
+    assert s.states(run.id)["queues"] == "success"
+    assert reasons(s)["full"] == reasons(s)["queues"] == []
+
+
+def reasons(s: Scheduling) -> dict[str, list[str]]:
+    with s.database.read() as connection:
+        found = find_waiting(
+            connection, "d", "r", router=s.memory.router, doubt=lambda _: None, at=s.at, since=s.at - 60 * SECOND
+        )
+    return {one.task_id: one.reasons for one in found}

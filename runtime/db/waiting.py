@@ -1,0 +1,148 @@
+"""What the database knows of why the task instances of a run wait: facts for :mod:`runtime.core.waiting`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select
+
+from runtime.core.routing import Router
+from runtime.core.specs import DagSpec, TaskSpec, decode_dag
+from runtime.core.states import TASK_FINISHED, AttemptState, RunState, TaskState
+from runtime.core.waiting import ExecutorFacts, PoolFacts, RunFacts, Situation, TaskFacts, waits_for
+from runtime.db.queries import executor_statuses, live_schedulers
+from runtime.db.runs import require_run
+from runtime.db.schema import (
+    dag,
+    dag_run,
+    dag_version,
+    pool,
+    run_is_open,
+    task_attempt,
+    task_instance,
+    task_instance_is_active,
+)
+
+WORST = ("unavailable", "degraded", "paused", "draining")
+"""Of several schedulers' words on one executor, the first of these counts."""
+Doubt = Callable[[Row[Any]], str | None]
+"""From the row of a running task instance to what is suspicious of it."""
+_ATTEMPT = (
+    task_attempt.c.executor,
+    task_attempt.c.reason.label("attempt_reason"),
+    task_attempt.c.state.label("attempt_state"),
+    task_attempt.c.heartbeat_at,
+    task_attempt.c.hostname,
+    task_attempt.c.pid,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One task instance and every reason that it has not begun, or not gone on."""
+
+    task_id: str
+    map_index: int
+    state: str
+    reasons: list[str]
+
+
+def waiting(
+    connection: Connection, dag_id: str, run_id: str, *, router: Router, doubt: Doubt, at: int, since: int
+) -> list[Waiting]:
+    """Every task instance of the run, in order of task and index.
+
+    :param at: now, by the database's clock.
+    :param since: schedulers that were heard of later than this live.
+
+    Raises :class:`~runtime.core.errors.NotFoundError`.
+    """
+    run = require_run(connection, dag_id, run_id)
+    spec = decode_dag(
+        connection.execute(select(dag_version.c.spec).where(dag_version.c.id == run.version_id)).scalar_one()
+    )
+    rows = connection.execute(
+        select(task_instance, *_ATTEMPT)
+        .join_from(task_instance, task_attempt, task_attempt.c.id == task_instance.c.attempt_id, isouter=True)
+        .where(task_instance.c.dag_run_id == run.id)
+        .order_by(task_instance.c.task_id, task_instance.c.map_index)
+    ).all()
+    states: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        states[row.task_id].append(row.state)
+    of_run = _run_facts(connection, run, spec, rows, since)
+    pools, executors = _pools(connection), _executors(connection, since)
+    tasks = {task.task_id: task for task in spec.tasks}
+
+    def look(row: Row[Any]) -> list[str]:
+        task = tasks.get(row.task_id)
+        if task is None or TaskState(row.state) in TASK_FINISHED:
+            return []
+        route = router.route(spec, task)
+        upstream = {name: states[name] for name in task.upstream}
+        now = Situation(at, of_run, upstream, pools.get(row.pool), executors, route.chain, route.reason)
+        return waits_for(_task_facts(row, task, doubt), now)
+
+    return [Waiting(row.task_id, row.map_index, row.state, look(row)) for row in rows]
+
+
+def _task_facts(row: Row[Any], task: TaskSpec, doubt: Doubt) -> TaskFacts:
+    queued = row.attempt_state == AttemptState.QUEUED
+    return TaskFacts(
+        spec=task,
+        state=row.state,
+        reason=row.reason,
+        retry_at=row.retry_at,
+        queued_at=row.queued_at,
+        executor=row.executor,
+        attempt_reason=row.attempt_reason if queued else None,
+        suspicion=doubt(row) if row.attempt_state == AttemptState.RUNNING else None,
+    )
+
+
+def _run_facts(connection: Connection, run: Row[Any], spec: DagSpec, rows: Any, since: int) -> RunFacts:
+    running = select(func.count()).where(
+        run_is_open, dag_run.c.dag_id == run.dag_id, dag_run.c.state == RunState.RUNNING
+    )
+    active = {TaskState.QUEUED, TaskState.RUNNING, TaskState.RESTARTING}
+    return RunFacts(
+        state=run.state,
+        reason=run.reason,
+        is_paused=bool(connection.execute(select(dag.c.is_paused).where(dag.c.dag_id == run.dag_id)).scalar()),
+        has_owner=run.lease_owner is not None,
+        active_tasks=sum(row.state in active for row in rows),
+        max_active_tasks=spec.max_active_tasks,
+        running_runs=connection.execute(running).scalar_one(),
+        max_active_runs=spec.max_active_runs,
+        schedulers=len(live_schedulers(connection, since=since)),
+    )
+
+
+def _pools(connection: Connection) -> dict[str, PoolFacts]:
+    used = dict(
+        connection.execute(
+            select(task_instance.c.pool, func.sum(task_instance.c.pool_slots))
+            .where(task_instance_is_active)
+            .group_by(task_instance.c.pool)
+        ).all()
+    )
+    return {row.name: PoolFacts(row.slots, int(used.get(row.name, 0))) for row in connection.execute(select(pool))}
+
+
+def _executors(connection: Connection, since: int) -> dict[str, ExecutorFacts]:
+    """The slots of all schedulers together; the worst that one of them says."""
+    found: dict[str, ExecutorFacts] = {}
+    for row in executor_statuses(connection, since=since):
+        before = found.get(row["name"], ExecutorFacts("healthy", None, 0))
+        slots = before.open_slots + row["open_slots"]
+        worse = _badness(row["health"]) < _badness(before.health)
+        health, reason = (row["health"], row["reason"]) if worse else (before.health, before.reason)
+        found[row["name"]] = ExecutorFacts(health, reason, slots)
+    return found
+
+
+def _badness(health: str) -> int:
+    return WORST.index(health) if health in WORST else len(WORST)
