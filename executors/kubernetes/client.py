@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -43,7 +43,7 @@ _WATCH_SLACK = 5.0
 class PodPage:
     """A page of a list. ``continue_`` is empty on the last one."""
 
-    items: list[Pod]
+    items: list[Pod] = field(repr=False)
     resource_version: str
     continue_: str
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from executors.context import NoStats, Stats
@@ -26,7 +26,7 @@ class Created:
     """The API server has made the pod."""
 
     key: TaskInstanceKey
-    pod: Pod
+    pod: Pod = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Exists:
     """The attempt's pod was there: an earlier call had made it."""
 
     key: TaskInstanceKey
-    pod: Pod
+    pod: Pod = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,12 @@ class Requeued:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """There is no pod, and will be none."""
+    """There is no pod from here, and will be none."""
 
     key: TaskInstanceKey
     reason: str
+    uncertain: bool = False
+    """Unless a call that got no answer has made it."""
 
 
 Result: TypeAlias = Created | Exists | Requeued | Refused
@@ -60,7 +62,8 @@ Result: TypeAlias = Created | Exists | Requeued | Refused
 @dataclass(frozen=True, slots=True)
 class _Order:
     namespace: str
-    manifest: Mapping[str, Any]
+    manifest: Mapping[str, Any] = field(repr=False)
+    """With the start ticket in it, as all pods have it: none is shown by a ``repr``."""
 
 
 class Creator:
@@ -187,9 +190,10 @@ class Creator:
         if not isinstance(outcome, KubernetesError):
             self._end(job, outcome)
         elif verdict is Fate.REFUSED:
-            self._end(job, Refused(job.key, str(outcome)))
+            self._end(job, Refused(job.key, str(outcome), job.uncertain))
         elif 0 <= self._retries < job.tries:
-            self._end(job, Refused(job.key, f"{outcome} (tried {job.tries} times)"))
+            uncertain = job.uncertain or is_uncertain(outcome)
+            self._end(job, Refused(job.key, f"{outcome} (tried {job.tries} times)", uncertain))
         else:
             self._requeue(job, outcome, self._wait(job, outcome, verdict), now)
 

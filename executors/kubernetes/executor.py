@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from executors.base import BaseExecutor
 from executors.cli import CLICommand
 from executors.context import ExecutorContext
-from executors.events import Failed, Lost
+from executors.events import Accepted, Failed, Lost
 from executors.kubernetes.adopting import found_by, is_foreign
 from executors.kubernetes.backend import Backend
 from executors.kubernetes.building.build import build_pod
@@ -149,9 +149,9 @@ class KubernetesExecutor(BaseExecutor):
             case Created(key, pod) | Exists(key, pod):
                 self._count("success")
                 return self._pods.created(key, pod)
-            case Refused(key, reason):
+            case Refused(key, reason, uncertain):
                 self._count("failed")
-                return self._pods.refused(key, reason)
+                return self._pods.refused(key, reason, uncertain=uncertain)
             case Requeued(key, reason):
                 self._count("retried")
                 return self._pods.postponed(key, reason)
@@ -169,10 +169,19 @@ class KubernetesExecutor(BaseExecutor):
                 case Failed() | Lost():
                     backend.creator.cancel(act.key)  # the watch may have shown a pod from before
                     self._end(act)
+                case Accepted():
+                    backend.creator.cancel(act.key)  # the watch may have shown what a call without an answer has made
+                    self._events.append(act)
                 case _:
                     self._events.append(act)
 
     # -- what becomes of an attempt --------------------------------------------------------------------------------
+
+    def started(self, key: TaskInstanceKey) -> None:
+        """It has a pod: create no other, and be content that the watch shows it."""
+        self._pods.started(key)
+        if self._backend is not None:
+            self._backend.creator.cancel(key)
 
     def reported(self, key: TaskInstanceKey) -> None:
         """Free the slot; its pod is cleaned up when it has ended."""

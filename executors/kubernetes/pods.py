@@ -90,6 +90,11 @@ class Pods:
         self._launches[key] = _Launch(key, where)
         self._unseen[key] = self._clock()
 
+    def started(self, key: TaskInstanceKey) -> None:
+        """It has begun, so there is a pod of it, whatever has become of the call that made it."""
+        if self.is_creating(key):
+            self._unseen[key] = self._clock()
+
     def reported(self, key: TaskInstanceKey) -> None:
         """It has told its own end."""
         launch = self._launches.get(key)
@@ -148,11 +153,15 @@ class Pods:
         launch = self._launches.get(key)
         return self._show(launch, reason) if launch is not None and launch.stage is Stage.CREATING else []
 
-    def refused(self, key: TaskInstanceKey, reason: str) -> list[Act]:
-        """It will never be created."""
-        launch = self._launches.get(key)
+    def refused(self, key: TaskInstanceKey, reason: str, *, uncertain: bool = False) -> list[Act]:
+        """It will never be created. ``uncertain``: unless a call without an answer has made it."""
+        if not self.is_creating(key):
+            return []  # there is one all the same
+        acts: list[Act] = [Failed(key, reason, refused=True)] if self._launches[key].has_slot else []
+        if uncertain:
+            return acts + self.revoked(key)
         self.forget(key)
-        return [Failed(key, reason, refused=True)] if launch is not None and launch.has_slot else []
+        return acts
 
     # -- what the watch says
 
@@ -193,8 +202,7 @@ class Pods:
             acts += self._gone(self._launches[key], Judgement(Kind.LOST, VANISHED))
         for key in before(self._reported, now - self._options.end_grace):
             del self._reported[key]
-            if self._launches[key].uid:
-                acts.append(self._remove(self._launches[key], log=True))
+            acts += self.revoked(key)
         for key in before(self._doomed, now - LONGEST_LEAVE):
             self.forget(key)
         return acts + self._leftovers.due()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from executors.kubernetes.configuration import Credentials, make_api_client
@@ -22,7 +22,7 @@ class Request:
     what: str
     method: str
     path: str
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from executors.kubernetes.errors import ApiError, ClusterUnreachableError, GoneError, KubernetesError
@@ -19,16 +19,16 @@ _LASTING = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The pod is there, and is new or has changed."""
+    """The pod is there, and is new or has changed, or has ended and is there still."""
 
-    pod: Pod
+    pod: Pod = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
     """The pod is gone, or is ours to look at no more; ``pod`` is the last that was known of it."""
 
-    pod: Pod
+    pod: Pod = field(repr=False)
 
 
 News: TypeAlias = Seen | Deleted
@@ -48,10 +48,14 @@ class View:
         """It has been listed once."""
 
     def listed(self, items: Iterable[Pod], resource_version: str) -> list[News]:
-        """A whole list: what differs from what was known. Events that were missed come out of it."""
+        """A whole list: what differs from what was known. Events that were missed come out of it; and pods that have
+        ended are told of each time, so that one that could not be cleaned up is not forgotten.
+        """
         found = {place(pod): _lean(pod) for pod in items}
         news: list[News] = [Deleted(pod) for where, pod in self.pods.items() if _is_other(pod, found.get(where))]
-        news += [Seen(pod) for where, pod in found.items() if _has_changed(self.pods.get(where), pod)]
+        news += [
+            Seen(pod) for where, pod in found.items() if _has_ended(pod) or _has_changed(self.pods.get(where), pod)
+        ]
         self.pods, self.resource_version, self.synced = found, resource_version, True
         return news
 
@@ -89,6 +93,10 @@ def _metadata(pod: Pod) -> dict[str, Any]:
 def _lean(pod: Pod) -> Pod:
     _metadata(pod).pop("managedFields", None)
     return pod
+
+
+def _has_ended(pod: Pod) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def _is_other(before: Pod, now: Pod | None) -> bool:

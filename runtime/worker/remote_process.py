@@ -88,7 +88,9 @@ class WorkerProcess:
         set_dumpable(False)
 
     def run(self, attempt_id: str, ticket: str) -> tuple[bool, str]:
-        """As :meth:`RemoteWorker.run`. Raises ``OSError`` also where it was stopped before anything had begun."""
+        """As :meth:`RemoteWorker.run`. Raises ``OSError`` also where it was stopped before anything had begun, and
+        where what supervised it has died.
+        """
         if self._early:
             self._early.clear()
             raise InterruptedError("it was stopped before it began")
@@ -99,7 +101,8 @@ class WorkerProcess:
         if answer is None:
             from runtime.worker.supervisor import describe_death  # and with it all that only the process itself needs
 
-            return False, f"the process that supervised it {describe_death(self._bury())}"
+            # Had it begun, another start is refused; had it not, nobody else would run it soon.
+            raise ConnectionError(f"the process that supervised it {describe_death(self._bury())}")
         if answer.error is not None:
             raise OSError(answer.error)
         return answer.ok, answer.reason

@@ -76,10 +76,10 @@ class KubernetesDeployment(FaultyDeployment):
         self.neighbour = neighbour
         if neighbour is not None:
             neighbour.neighbour = self
+            self.cluster = neighbour.cluster
+        else:
+            self.cluster = FakeCluster(in_process=True, env={"PYTHONPATH": str(ROOT)})
         self._owns_cluster = neighbour is None
-        self.cluster = (
-            FakeCluster(in_process=True, env={"PYTHONPATH": str(ROOT)}) if not neighbour else neighbour.cluster
-        )
         super().__init__(home)
 
     def configure(self, options: Mapping[str, Mapping[str, Any]]) -> None:
@@ -104,8 +104,8 @@ class KubernetesDeployment(FaultyDeployment):
                 self.cluster.close()
 
     def processes(self) -> list[psutil.Process]:
-        """See :meth:`Deployment.processes`; without the daemons of the neighbour, and theirs."""
-        found = super().processes()
+        """See :meth:`Deployment.processes`; the API server is none of them, nor is what a neighbour runs."""
+        found = [process for process in super().processes() if process.pid != self.cluster.pid]
         if self.neighbour is None:
             return found
         roots = {daemon.pid for daemon in self.neighbour.daemons}

@@ -64,11 +64,8 @@ TAKEN_AWAY = {
     "deleted": DELETED,
 }
 """Why the kubelet, or its API server, has ended a pod: nothing of it runs, so the next attempt begins at once."""
-SIDECAR = {
-    "executor_config": {
-        "pod_override": {"spec": {"containers": [{"name": "sidecar", "image": "any", "command": ["sleep", "600"]}]}}
-    }
-}
+BESIDE = {"name": "sidecar", "image": "any", "command": ["sleep", "600"]}
+SIDECAR = {"executor_config": {"pod_override": {"spec": {"containers": [{"name": "base"}, BESIDE]}}}}
 """It runs on when the task has ended, whichever way; so its pod is deleted."""
 UNHEARD = ("node_gone", "node_stuck", "deleted_by_force")
 """Nobody says that these run no more: the next attempt waits for the heartbeat's timeout."""
@@ -95,6 +92,8 @@ def test_what_befalls_running_pods(kubernetes):
     cluster.lose_node(pod["node_gone"], kill=True)
     cluster.lose_node(pod["node_stuck"], kill=True, stuck=True)
     cluster.lose_node(pod["node_cut_off"])
+    for task in (*TAKEN_AWAY, "out_of_memory", "base_alone"):
+        kubernetes.wait_for_attempt(run, task, 2)
     kubernetes.open_gate()
     assert kubernetes.wait_for_run("held", run, AFTER_TIMEOUT) == "success"
     for task, reason in TAKEN_AWAY.items():
@@ -249,6 +248,21 @@ def test_api_server_at_its_worst(kubernetes, faults):
         for task in ("one", "two", "three"):
             expect(kubernetes, run, task, FINE)
         cluster.heal()
+    kubernetes.settle(scheduler)
+
+
+def test_cluster_is_lost(kubernetes):
+    """And another, empty one answers in its place, whose versions begin anew: what ran runs again, there."""
+    kubernetes.held("one", "two")
+    kubernetes.api()
+    scheduler = kubernetes.scheduler()
+    run = kubernetes.trigger("held")
+    kubernetes.wait_for_user_code(run, "one", "two")
+    kubernetes.cluster.restart()
+    kubernetes.open_gate()
+    assert kubernetes.wait_for_run("held", run, AFTER_TIMEOUT) == "success"
+    for task in ("one", "two"):
+        expect(kubernetes, run, task, LOST, reason=SILENT, losses=1)
     kubernetes.settle(scheduler)
 
 
@@ -428,7 +442,7 @@ def test_task_api_is_killed_while_pods_run(kubernetes):
 
 def test_stopped_by_people_and_by_the_clock(kubernetes):
     """Cleared, or out of time: the pod is deleted, also one that waits for a node."""
-    kubernetes.configure({"scheduler": {**FAST["scheduler"], "task_queued_timeout": "15"}})
+    kubernetes.configure({"scheduler": {**FAST["scheduler"], "task_queued_timeout": "20"}})
     kubernetes.held("cleared", "cleared_early", "overdue")
     kubernetes.held("runs", "waits", dag_id="short", dagrun_timeout=12)
     cluster = kubernetes.cluster
@@ -450,7 +464,7 @@ def test_stopped_by_people_and_by_the_clock(kubernetes):
     assert kubernetes.wait_for_run("held", run, AFTER_TIMEOUT) == "success"
     for task in ("cleared", "cleared_early"):
         assert [one["state"] for one in kubernetes.attempts(run, task)][1:] == ["success"]
-    expect(kubernetes, run, "overdue", LOST, reason="not started within 15 s: Unschedulable: 0/3 nodes are available")
+    expect(kubernetes, run, "overdue", LOST, reason="not started within 20 s: Unschedulable: 0/3 nodes are available")
     for task in ("runs", "waits"):
         expect(kubernetes, short, task, ["lost"], dag_id="short")
     kubernetes.settle(scheduler)
@@ -488,7 +502,7 @@ def test_everything_at_random(kubernetes, seed):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_thousand_attempts_at_random(kubernetes):
-    story = _storm(kubernetes, seed=2024, runs=84, blows=160, patience=2400.0)
+    story = _storm(kubernetes, seed=2024, runs=84, blows=168, patience=2400.0)
     assert len(story.instances) == 1008
     assert sum(attempt["state"] == "lost" for attempt in story.attempts) > 20, "it has struck"
 
@@ -501,9 +515,11 @@ def _storm(kubernetes, seed: int, *, runs: int, blows: int, patience: float = 18
     daemons = {"api": kubernetes.api(), "scheduler": kubernetes.scheduler()}
     if seed % 2:
         daemons["second scheduler"] = kubernetes.scheduler()
-    ids = [kubernetes.trigger("storm") for _ in range(runs)]
+    ids: list[str] = []
     strike = [_strike_a_pod, _strike_a_pod, _strike_the_cluster, _strike_a_daemon]
-    for _ in range(blows):
+    for number in range(blows):
+        if len(ids) * blows <= number * runs:
+            ids.append(kubernetes.trigger("storm"))
         kubernetes.let_pass(dice.uniform(0.2, 1.5))
         dice.choice(strike)(kubernetes, dice, daemons)
     _clear_some(kubernetes, dice)
@@ -537,7 +553,9 @@ def _strike_a_pod(kubernetes, dice, daemons) -> None:
 
 def _strike_the_cluster(kubernetes, dice, daemons) -> None:
     cluster, seconds = kubernetes.cluster, dice.uniform(0.1, 1.5)
-    blow = dice.choice(["refuse", "freeze", "connections", "mute", "compact", "withhold", "twice", "calls", "answers"])
+    blow = dice.choice(
+        ["refuse", "freeze", "connections", "mute", "compact", "withhold", "twice", "calls", "answers", "anew"]
+    )
     if blow == "refuse":
         cluster.refuse()
         kubernetes.let_pass(seconds)
@@ -562,6 +580,8 @@ def _strike_the_cluster(kubernetes, dice, daemons) -> None:
     elif blow == "calls":
         cluster.throttle(1, times=2)
         cluster.fail(500, times=3, after=dice.random() < 0.5)
+    elif blow == "anew":
+        cluster.restart()
     else:
         cluster.drop(times=3, after=dice.random() < 0.5)
 

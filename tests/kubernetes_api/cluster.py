@@ -88,6 +88,11 @@ class FakeCluster(Switches):
         """The file, with ``tls``."""
         return certificates.certificate(Path(self._setup["folder"]))
 
+    @property
+    def pid(self) -> int:
+        """Of the process that the server is in."""
+        return self._host.pid
+
     def kubeconfig(self, path: Path, token: str = "") -> Path:
         """Write one with the token, or another, and one context ``fake``. Say the path."""
         trust = {"certificate-authority": str(self.certificate)} if self._setup["tls"] else {}
@@ -118,10 +123,10 @@ class FakeCluster(Switches):
 
     def freeze(self) -> None:
         """SIGSTOP the server's process: it takes connections, and answers nobody. Only with ``in_process``."""
-        os.kill(self._host.pid, signal.SIGSTOP)
+        os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.kill(self._host.pid, signal.SIGCONT)
+        os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """SIGKILL the server's process, and all pods: what it held is gone. Only with ``in_process``. Idempotent."""

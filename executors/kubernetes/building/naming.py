@@ -80,10 +80,11 @@ def annotations_of(key: TaskInstanceKey) -> dict[str, str]:
 
 
 def key_of(pod: Mapping[str, Any]) -> TaskInstanceKey | None:
-    """The attempt that a pod belongs to; ``None`` where it is no pod of this executor."""
-    notes = (pod.get("metadata") or {}).get("annotations") or {}
+    """The attempt that a pod belongs to; ``None`` where it is no pod of this executor, but a person's copy of one."""
+    metadata = pod.get("metadata") or {}
+    notes = metadata.get("annotations") or {}
     try:
-        return TaskInstanceKey(
+        key = TaskInstanceKey(
             dag_id=notes[f"{_PREFIX}dag-id"],
             task_id=notes[f"{_PREFIX}task-id"],
             run_id=notes[f"{_PREFIX}run-id"],
@@ -93,6 +94,7 @@ def key_of(pod: Mapping[str, Any]) -> TaskInstanceKey | None:
         )
     except (KeyError, ValueError):
         return None
+    return key if metadata.get("name") == pod_name(key) else None
 
 
 def _instance_labels(options: KubernetesOptions) -> dict[str, str]:
