@@ -303,6 +303,33 @@ def test_cancelled_while_it_fails_is_not_tried_again(make: MakeCreator, quiet: F
     assert quiet.pods() == []
 
 
+def test_given_up_without_an_answer_is_uncertain(make: MakeCreator, quiet: FakeCluster) -> None:
+    """There may be a pod all the same, and here there is."""
+    quiet.fail(504, "create", times=1, after=True)
+    creator = make(retries=0)
+    _submit(creator, "a")
+    (refused,) = _take(creator, kind=Refused)
+    assert refused.uncertain
+    assert [pod["metadata"]["name"] for pod in quiet.pods()] == ["a"]
+    quiet.fail(429, "create", times=1, retry_after=0)
+    _submit(creator, "b")
+    (refused,) = _take(creator, kind=Refused)
+    assert not refused.uncertain
+
+
+def test_orders_and_results_show_no_secret(make: MakeCreator, client: Cluster) -> None:
+    """A pod has the start ticket in its environment."""
+    secret = manifest("a")
+    secret["spec"]["containers"][0]["env"] = [{"name": "HYBRID_START_TICKET", "value": "s3cret"}]
+    creator = make()
+    creator.submit(key_of("a"), "default", secret)
+    assert "s3cret" not in repr(creator._backlog.find(key_of("a")))
+    (created,) = _take(creator)
+    assert "s3cret" in str(created.pod)
+    assert "s3cret" not in repr(created)
+    assert "s3cret" not in repr(client.list_pods("default", ""))
+
+
 def test_closing_forgets_what_waits(make: MakeCreator, quiet: FakeCluster) -> None:
     quiet.throttle(retry_after=3600)
     creator = make()

@@ -210,6 +210,20 @@ def test_creation_that_is_refused_costs_a_try(stage: Stage) -> None:
     assert stage.executor.slots_occupied == 0
 
 
+@pytest.mark.parametrize("news", ["seen", "started"])
+def test_pod_that_is_there_is_created_no_more(stage: Stage, news: str) -> None:
+    """The call that made it got no answer. Where its quota is full by now, the next ones would be refused for ever."""
+    key = stage.launch()
+    stage.creator.in_flight = False
+    if news == "seen":
+        stage.watcher.news.append(Seen(as_pod(key, "Running")))
+    else:
+        stage.executor.started(key)
+    stage.beat()
+    assert stage.creator.submitted == {}
+    assert stage.executor.slots_occupied == 1
+
+
 def test_launched_again_it_finds_the_end_of_its_first_pod(stage: Stage) -> None:
     key = stage.launch()
     stage.creator.results.append(Exists(key, as_pod(key, "Succeeded")))

@@ -187,6 +187,47 @@ def test_refused_creation(world: World) -> None:
     assert world.key not in world.pods
 
 
+def test_refused_creation_after_an_answer_was_lost(world: World) -> None:
+    """The call that was given up may have made a pod: none is left behind, however late it is seen."""
+    world.submit()
+    refused = world.pods.refused(world.key, "no answer (tried 1 times)", uncertain=True)
+    assert refused == [Failed(world.key, "no answer (tried 1 times)", refused=True), world.remove("")]
+    assert world.pods.seen(world.pod()) == [world.remove()]
+    assert world.key not in world.pods
+
+
+@pytest.mark.parametrize("news", ["seen", "started"])
+def test_refused_creation_of_a_pod_that_is_there(world: World, news: str) -> None:
+    """An earlier call, whose answer was lost, has made it; it is this attempt's, and goes on."""
+    world.submit()
+    if news == "seen":
+        world.pods.seen(world.running())
+    else:
+        world.pods.started(world.key)
+    assert world.pods.refused(world.key, "forbidden", uncertain=True) == []
+    world.pods.seen(world.running())
+    assert world.pods.seen(world.ended(1)) == [Failed(world.key, "exit code 1", ended=True), world.keep()]
+
+
+def test_started_and_not_on_the_list(world: World) -> None:
+    world.submit()
+    world.pods.started(world.key)
+    assert world.listed() == [Lost(world.key, VANISHED)]
+    assert world.key not in world.pods
+
+
+def test_copy_of_a_pod_is_not_the_attempts(world: World) -> None:
+    """Somebody looks into what went wrong: the end of his copy ends nothing, and nobody takes it away."""
+    world.create()
+    world.pods.seen(world.running())
+    copied = world.ended(1, uid="u2")
+    copied["metadata"]["name"] = "my-copy"
+    assert world.pods.seen(copied) == []
+    assert world.later(1000.0) == []
+    assert world.pods.deleted(copied) == []
+    assert world.pods.seen(world.ended(0)) == [Failed(world.key, NO_REPORT, refused=True, ended=True), world.remove()]
+
+
 def test_deleted_by_hand_is_a_loss(world: World) -> None:
     world.create()
     world.pods.seen(world.running())
@@ -326,6 +367,25 @@ def test_reported_pod_that_does_not_end_is_deleted(world: World) -> None:
     assert world.later(world.options.end_grace - 1) == []
     assert world.later(2) == [world.remove()]
     assert world.later(3600) == []
+
+
+def test_reported_and_never_seen_is_forgotten_in_the_end(world: World) -> None:
+    """The call that made its pod got no answer, and the pod was gone before the watch could show it."""
+    world.submit()
+    world.pods.reported(world.key)
+    assert world.later(61.0) == [world.remove("")]
+    assert world.later(LONGEST_LEAVE + 1.0) == []
+    assert world.key not in world.pods
+
+
+def test_leftover_that_could_not_be_cleaned_up_is_not_forgotten(world: World) -> None:
+    """The right to delete pods was missing for a while; each list tells of such a pod again."""
+    world.pods.seen(world.ended(0))
+    assert world.later(61.0) == [world.remove()]
+    world.pods.seen(world.ended(0))
+    assert world.later(LONGEST_LEAVE + 1.0) == []
+    world.pods.seen(world.ended(0))
+    assert world.later(61.0) == [world.remove()]
 
 
 def test_leftover_is_cleaned_up_by_age(world: World) -> None:

@@ -39,6 +39,20 @@ def test_a_list_tells_what_differs() -> None:
     assert view.listed([changed, new], "10") == []
 
 
+def test_each_list_tells_of_pods_that_have_ended() -> None:
+    """Whatever was done to clean them up, it has not worked."""
+    view = View()
+    ended, running = ({**_pod(name, 1), "status": {"phase": name}} for name in ("Failed", "Running"))
+    view.listed([ended, running], "5")
+    assert view.listed(copy.deepcopy([ended, running]), "6") == [Seen(ended)]
+
+
+def test_news_show_no_secret() -> None:
+    """A pod has the start ticket in its environment."""
+    pod = {**_pod("a", 1), "spec": {"containers": [{"env": [{"name": "TICKET", "value": "s3cret"}]}]}}
+    assert "s3cret" not in repr([Seen(pod), Deleted(pod)])
+
+
 def test_another_pod_of_the_same_name() -> None:
     """The first one's end must not be missed."""
     view = View()

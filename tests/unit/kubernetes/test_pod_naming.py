@@ -102,19 +102,28 @@ class TestLabels:
         assert all(found[key] == value for key, value in wanted)
 
 
+def _pod(key, annotations):
+    return {"metadata": {"name": pod_name(key), "annotations": annotations}}
+
+
 class TestAnnotations:
     @given(keys)
     def test_the_key_comes_back(self, key):
-        assert key_of({"metadata": {"annotations": annotations_of(key)}}) == key
+        assert key_of(_pod(key, annotations_of(key))) == key
+
+    def test_copy_under_another_name_has_no_key(self):
+        """A person's, to look into what went wrong: what becomes of it says nothing of the attempt."""
+        copied = {"metadata": {"name": f"{pod_name(KEY)}-debug", "annotations": annotations_of(KEY)}}
+        assert key_of(copied) is None
 
     def test_other_pods_have_no_key(self):
         notes = annotations_of(KEY)
         assert key_of({}) is None
-        assert key_of({"metadata": {"annotations": None}}) is None
+        assert key_of(_pod(KEY, None)) is None
         for name in notes:
-            assert key_of({"metadata": {"annotations": {k: v for k, v in notes.items() if k != name}}}) is None
-        assert key_of({"metadata": {"annotations": {**notes, "hybrid.dev/try-number": "two"}}}) is None
+            assert key_of(_pod(KEY, {k: v for k, v in notes.items() if k != name})) is None
+        assert key_of(_pod(KEY, {**notes, "hybrid.dev/try-number": "two"})) is None
 
     def test_ids_that_are_no_uuid_are_kept_exactly(self):
         key = TaskInstanceKey("d", "t", "r", attempt_id=str(uuid.UUID(int=5)).upper())
-        assert key_of({"metadata": {"annotations": annotations_of(key)}}) == key
+        assert key_of(_pod(key, annotations_of(key))) == key
