@@ -9,6 +9,7 @@ from typing import Any
 
 from executors.celery.endpoints import Endpoint
 from executors.errors import ExecutorConfigError
+from executors.option_reader import OptionReader
 
 CLASS_NAMES = ("", "CeleryExecutor", "executors.celery.executor.CeleryExecutor")
 """Names of an instance without an alias: its queues are called as the tasks call them."""
@@ -20,7 +21,6 @@ BROKER_PREFIX = "broker_transport_options."
 RESULT_PREFIX = "result_backend_transport_options."
 LONGEST_QUEUE = 255
 """Bytes of a queue's name, prefix included: AMQP's limit."""
-_TRUE, _FALSE = ("true", "t", "1", "yes", "on"), ("false", "f", "0", "no", "off")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,40 +107,7 @@ def read_options(options: Mapping[str, str], name: str) -> CeleryOptions:
     )
 
 
-class _Reader:
-    def __init__(self, options: Mapping[str, str], name: str) -> None:
-        self._options = options
-        self._name = name
-
-    def text(self, option: str, default: str) -> str:
-        return self._options.get(option, "").strip() or default
-
-    def whole(self, option: str, default: int, least: int = 0) -> int:
-        raw = self.text(option, str(default))
-        try:
-            value = int(raw)
-        except ValueError:
-            raise self._error(option, raw, "is not a whole number") from None
-        if value < least:
-            raise self._error(option, raw, f"is below {least}")
-        return value
-
-    def seconds(self, option: str, default: float, least: float) -> float:
-        raw = self.text(option, str(default))
-        try:
-            value = float(raw)
-        except ValueError:
-            raise self._error(option, raw, "is no number of seconds") from None
-        if not least <= value < float("inf"):
-            raise self._error(option, raw, f"is not between {least:g} s and for ever")
-        return value
-
-    def flag(self, option: str, default: bool) -> bool:
-        raw = self.text(option, str(default)).lower()
-        if raw not in _TRUE + _FALSE:
-            raise self._error(option, raw, "is neither True nor False")
-        return raw in _TRUE
-
+class _Reader(OptionReader):
     def endpoint(self, option: str, default: str) -> Endpoint | None:
         """``None`` where it is off. Never repeats the URL, which may hold a password."""
         url = self.text(option, default)
@@ -174,6 +141,3 @@ class _Reader:
                 except ValueError:
                     found[option.removeprefix(prefix)] = {"True": True, "False": False}.get(raw.strip(), raw)
         return found
-
-    def _error(self, option: str, raw: str, what: str) -> ExecutorConfigError:
-        return ExecutorConfigError(f"{self._name}: option {option} = {raw!r} {what}")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from executors.errors import ExecutorConfigError
+from executors.option_reader import OptionReader
 
 CLASS_NAMES = ("", "KubernetesExecutor", "executors.kubernetes.executor.KubernetesExecutor")
 """Names of an instance without an alias."""
@@ -19,7 +18,6 @@ FATAL_REASONS = (
     "ImageInspectError",
     "InvalidImageName",
 )
-_TRUE, _FALSE = ("true", "t", "1", "yes", "on"), ("false", "f", "0", "no", "off")
 
 
 @dataclass(frozen=True)
@@ -137,56 +135,7 @@ def _timeout(read: _Reader, arguments: Mapping[str, Any]) -> float:
     return float(max(parts))
 
 
-class _Reader:
-    def __init__(self, options: Mapping[str, str], name: str) -> None:
-        self._options = options
-        self._name = name
-
-    def text(self, option: str, default: str) -> str:
-        return self._options.get(option, "").strip() or default
-
-    def whole(self, option: str, default: int, least: int = 0) -> int:
-        raw = self.text(option, str(default))
-        try:
-            value = int(raw)
-        except ValueError:
-            raise self.error(option, raw, "is not a whole number") from None
-        if value < least:
-            raise self.error(option, raw, f"is below {least}")
-        return value
-
-    def seconds(self, option: str, default: float, least: float) -> float:
-        raw = self.text(option, str(default))
-        try:
-            value = float(raw)
-        except ValueError:
-            raise self.error(option, raw, "is no number of seconds") from None
-        if not least <= value < float("inf"):
-            raise self.error(option, raw, f"is not between {least:g} s and for ever")
-        return value
-
-    def flag(self, option: str, default: bool) -> bool:
-        raw = self.text(option, str(default)).lower()
-        if raw not in _TRUE + _FALSE:
-            raise self.error(option, raw, "is neither True nor False")
-        return raw in _TRUE
-
-    def names(self, option: str, default: tuple[str, ...]) -> tuple[str, ...]:
-        """Separated by commas. An option that is there and empty means none."""
-        if option not in self._options:
-            return default
-        return tuple(part.strip() for part in self._options[option].split(",") if part.strip())
-
-    def mapping(self, option: str) -> dict[str, Any]:
-        raw = self.text(option, "{}")
-        try:
-            value = json.loads(raw)
-        except ValueError:
-            raise self.error(option, raw, "is no JSON") from None
-        if not isinstance(value, dict):
-            raise self.error(option, raw, "is no JSON object")
-        return value
-
+class _Reader(OptionReader):
     def keepalive(self) -> tuple[int, int, int] | None:
         if not self.flag("enable_tcp_keepalive", True):
             return None
@@ -213,6 +162,3 @@ class _Reader:
         if grace is not None and (not isinstance(grace, int) or isinstance(grace, bool) or grace < 0):
             raise self.error("delete_option_kwargs", str(grace), "is no number of seconds")
         return grace
-
-    def error(self, option: str, raw: str, what: str) -> ExecutorConfigError:
-        return ExecutorConfigError(f"{self._name}: option {option} = {raw!r} {what}")
