@@ -8,6 +8,7 @@ from typing import Any
 
 from executors.registry import BrokenExecutor, ConfiguredExecutor
 from runtime.cli.command import Verb, add_output, load_settings
+from runtime.cli.commands.executor_check import CHECK
 from runtime.cli.commands.executor_explain import EXPLAIN
 from runtime.cli.commands.executor_figures import live_figures, read_statuses
 from runtime.cli.commands.executor_orders import ORDERS
@@ -59,6 +60,7 @@ def _row(entry: ConfiguredExecutor | BrokenExecutor, live: dict[str, Any]) -> di
 
 VERBS = {
     "list": Verb("list the configured executors, with live figures where a scheduler runs", _list, add_output),
+    **CHECK,
     **EXPLAIN,
     **ORDERS,
 }
