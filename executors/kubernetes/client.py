@@ -19,6 +19,7 @@ from executors.kubernetes.errors import (
     ForbiddenError,
     NotFoundError,
     ServerError,
+    clean,
     translated,
 )
 from executors.kubernetes.options import KubernetesOptions
@@ -68,8 +69,8 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Of the API server."""
-        return self._session.url
+        """Of the API server, without a password."""
+        return clean(self._session.url)
 
     def create_pod(self, namespace: str, manifest: Mapping[str, Any]) -> Pod:
         """Raises :class:`ConflictError` where a pod of that name is there, :class:`ApiError` where it is refused."""
@@ -210,12 +211,12 @@ class Cluster:
     ) -> BaseHTTPResponse:
         """The response, its content unread. ``silence``: seconds to wait for a word."""
         session = self._session
-        with translated(what, session.url):
+        with translated(what, self.url):
             content = b"" if body is None else msgspec.json.encode(body)
         request = Request(what, method, path + _query(asked or {}), content, content_type)
         seconds = silence or self._options.request_timeout
         if self._closed:
-            raise ClusterUnreachableError(f"{what}: the connection to {session.url} is closed")
+            raise ClusterUnreachableError(f"{what}: the connection to {self.url} is closed")
         try:
             return session.send(request, seconds)
         except ForbiddenError as error:

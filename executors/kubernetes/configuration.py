@@ -88,7 +88,11 @@ def _load(configuration: Configuration, options: KubernetesOptions) -> None:
     from yaml import YAMLError
 
     if options.in_cluster:
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        try:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except config.ConfigException as error:
+            hint = "outside of a cluster set in_cluster = False"
+            raise ClusterConfigError(f"{options.name}: no service account of a pod: {error}; {hint}") from None
         return
     try:
         config.load_kube_config(  # type: ignore[no-untyped-call]

@@ -200,6 +200,10 @@ class KubernetesExecutor(BaseExecutor):
             self._perform(self._pods.revoked(ti.key), backend)
         elif (pod := found_by(ti, self.options, backend.watcher.snapshot())) is not None:
             self._perform(self._pods.revoked_stray(pod), backend)
+        elif not backend.watcher.synced and not is_foreign(ti):
+            # A scheduler that is gone may have made a pod, which the first list will show.
+            self._pods.submitted(ti.key, places(self.options, ti)[0])
+            self._perform(self._pods.revoked(ti.key), backend)
 
     def _cancel(self, key: TaskInstanceKey, backend: Backend) -> bool:
         """Whether there is no pod of it and will be none."""

@@ -10,12 +10,14 @@ from typing import TypeAlias, TypeVar
 from executors.kubernetes.building.naming import key_of
 from executors.kubernetes.judging import Kind, judge
 from executors.kubernetes.options import KubernetesOptions
+from executors.kubernetes.statuses import base_end, states
 from executors.kubernetes.viewing import Place, Pod, place
 from executors.workload import TaskInstanceKey
 
 T = TypeVar("T")
 LONGEST_LEAVE = 3600.0
 """Seconds for which a pod that is being cleaned up is remembered; afterwards it is a leftover like any other."""
+_TERMINAL = ("Succeeded", "Failed")
 _OVER = frozenset({Kind.SUCCEEDED, Kind.FAILED, Kind.LOST})
 
 
@@ -80,9 +82,12 @@ class Leftovers:
         return Remove(where, uid, collect)
 
     def clean_up(self, pod: Pod) -> CleanUp:
-        """Of a pod that has ended."""
-        options, uid, failed = self._options, uid_of(pod), _phase(pod) == "Failed"
-        if options.delete_worker_pods and (options.delete_worker_pods_on_failure or not failed):
+        """Of a pod that has ended, or whose own container has: one whose others go on is never kept, it would run for
+        ever.
+        """
+        options, uid = self._options, uid_of(pod)
+        is_wanted = not options.delete_worker_pods or (_has_failed(pod) and not options.delete_worker_pods_on_failure)
+        if _goes_on(pod) or not is_wanted:
             return self.remove(place(pod), uid, key_of(pod))
         self._leaving[uid] = self._clock()
         return Keep(place(pod), uid, key_of(pod))
@@ -114,12 +119,21 @@ def uid_of(pod: Pod) -> str:
 
 def is_over(pod: Pod) -> bool:
     """Nothing but cleaning up is left to be done with it."""
-    return _phase(pod) in ("Succeeded", "Failed") or judge(pod).kind in _OVER
+    return _phase(pod) in _TERMINAL or judge(pod).kind in _OVER
 
 
 def before(since: Mapping[T, float], moment: float) -> list[T]:
     """Keys whose time is before ``moment``; the oldest come first in the mapping."""
     return list(takewhile(lambda key: since[key] < moment, since))
+
+
+def _goes_on(pod: Pod) -> bool:
+    return _phase(pod) not in _TERMINAL and any("running" in state for state in states(pod))
+
+
+def _has_failed(pod: Pod) -> bool:
+    """The kubelet tells of the end of all containers a moment before it says that the pod has failed."""
+    return _phase(pod) == "Failed" or (base_end(pod) or {}).get("exitCode", 0) != 0
 
 
 def _phase(pod: Pod) -> str:

@@ -405,8 +405,21 @@ def test_a_broken_kubeconfig(text: str | None, tmp_path: Path) -> None:
 
 def test_not_in_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(errors.ClusterConfigError, match="Service host/port is not set"):
+    with pytest.raises(errors.ClusterConfigError, match="Service host/port is not set.*in_cluster = False"):
         Cluster(KubernetesOptions(name="k8s", in_cluster=True))
+
+
+def test_no_password_of_the_address_is_told(tmp_path: Path) -> None:
+    client = make_client(_kubeconfig(tmp_path / "kubeconfig", "https://me:s3cret@127.0.0.1:1"))
+    told = [client.url]
+    for prepare in (lambda: None, client.close):
+        prepare()
+        with pytest.raises(errors.ClusterUnreachableError) as caught:
+            client.version()
+        told.append(f"{caught.value} {caught.value.__cause__}")
+    assert "cannot be reached" in told[1]
+    assert "is closed" in told[2]
+    assert "s3cret" not in "".join(told)
 
 
 def test_a_credential_plugin(quiet: FakeCluster, tmp_path: Path) -> None:

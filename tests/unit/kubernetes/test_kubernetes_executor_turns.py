@@ -264,6 +264,19 @@ def test_attempt_that_nobody_adopted_is_found_by_its_name_and_stopped(stage: Sta
     assert [removed.place for removed in stage.backend.removed] == [("jobs", pod_name(key))]
 
 
+def test_revoked_before_the_first_list_is_stopped_once_it_is_seen(stage: Stage) -> None:
+    """Cleared while no scheduler was there. A pod that waits for ever would never be told by its own heartbeat."""
+    stage.watcher.synced = False
+    workload = make_workload()
+    stage.executor.revoke_task(TaskInstanceRef(workload.key, external_executor_id=external(workload.key)))
+    where = ("jobs", pod_name(workload.key))
+    assert stage.backend.removed == [Remove(where, "", workload.key)]
+    stage.watcher.news.append(Seen(as_pod(workload.key)))
+    stage.watcher.synced = True
+    assert stage.beat() == []
+    assert stage.backend.removed[1:] == [Remove(where, f"uid of {workload.key.attempt_id}", workload.key)]
+
+
 def test_report_of_a_launch_that_was_not_created_yet_cancels_it(stage: Stage) -> None:
     """An earlier launch of the same attempt has run it."""
     key = stage.launch()

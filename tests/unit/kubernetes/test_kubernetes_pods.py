@@ -360,6 +360,26 @@ def test_what_is_deleted_and_what_is_kept(delete: bool, on_failure: bool, code: 
     assert world.pods.seen(world.ended(code)) == [expected]
 
 
+def test_pod_whose_other_containers_go_on_is_deleted_in_any_case() -> None:
+    """As with a proxy of a service mesh. Kept, it would run until somebody finds it: nobody watches what is kept."""
+    world = World(delete_worker_pods=False)
+    world.create()
+    base = {"name": "base", "state": {"terminated": {"exitCode": 1}}}
+    proxy = {"name": "proxy", "state": {"running": {}}}
+    failed = Failed(world.key, "exit code 1", ended=True)
+    assert world.pods.seen(world.pod("Running", containerStatuses=[base, proxy])) == [failed, world.remove()]
+
+
+@pytest.mark.parametrize(("options", "code"), [({}, 1), ({"delete_worker_pods": False}, 0)])
+def test_pod_is_kept_though_its_phase_comes_a_moment_after_its_end(options: dict[str, Any], code: int) -> None:
+    """The kubelet holds the phase back until it is sure that no container runs."""
+    world = World(**options)
+    world.create()
+    world.pods.reported(world.key)
+    base = {"name": "base", "state": {"terminated": {"exitCode": code}}}
+    assert world.pods.seen(world.pod("Running", containerStatuses=[base])) == [world.keep()]
+
+
 def test_reported_pod_that_does_not_end_is_deleted(world: World) -> None:
     world.create()
     world.pods.seen(world.running())
