@@ -110,6 +110,9 @@ class Deleter:
             failure = None
         except KubernetesError as error:
             failure = error
+        except Exception as error:
+            log.exception("pod %s/%s", job.key.namespace, job.key.name)
+            failure = KubernetesError(f"{type(error).__name__}: {error}")
         with self._crew.changed:
             status = self._settle(job, failure)
             self._crew.changed.notify()

@@ -55,19 +55,29 @@ class Leftovers:
         self._clock = clock
         # One delay for each, so these stay in the order in which they fall due.
         self._strays: dict[str, float] = {}
+        self._waiting: dict[str, float] = {}
         self._leaving: dict[str, float] = {}
         self._pods: dict[str, Pod] = {}
 
     def pass_by(self, pod: Pod) -> None:
         """No launch of ours: another scheduler's, or left over by one that is gone."""
         uid = uid_of(pod)
-        if uid not in self._strays and uid not in self._leaving and is_over(pod):
+        if uid in self._strays or uid in self._leaving:
+            return
+        if is_over(pod):
+            self._waiting.pop(uid, None)
             self._strays[uid] = self._clock()
             self._pods[uid] = pod
+        elif _phase(pod) == "Pending":
+            self._waiting.setdefault(uid, self._clock())
+            self._pods[uid] = pod
+        else:
+            self.claimed(uid)  # its own heartbeats see to its end
 
     def claimed(self, uid: str) -> None:
         """It is a launch's after all, or gone."""
         self._strays.pop(uid, None)
+        self._waiting.pop(uid, None)
         self._pods.pop(uid, None)
 
     def gone(self, uid: str) -> None:
@@ -100,15 +110,22 @@ class Leftovers:
         now = self._clock()
         for uid in before(self._leaving, now - LONGEST_LEAVE):
             del self._leaving[uid]
-        acts = []
+        acts: list[CleanUp] = []
         for uid in before(self._strays, now - self._options.leftover_after):
             acts.append(self.clean_up(self._pods[uid]))
+            self.claimed(uid)
+        for uid in before(self._waiting, now - self._options.pending_leftover_after):
+            acts.append(self.remove(place(self._pods[uid]), uid, None))
             self.claimed(uid)
         return acts
 
     def told(self) -> list[str]:
         """Lines for an operator."""
-        figures = {"ended and nobody's": len(self._strays), "being cleaned up": len(self._leaving)}
+        figures = {
+            "ended and nobody's": len(self._strays),
+            "waiting and nobody's": len(self._waiting),
+            "being cleaned up": len(self._leaving),
+        }
         return [f"{number} {what}" for what, number in figures.items() if number]
 
 

@@ -80,6 +80,9 @@ class KubernetesOptions:
     about once a minute."""
     leftover_after: float = 60.0
     """Seconds after which a pod that has ended, and is nobody's, is cleaned up."""
+    pending_leftover_after: float = 3600.0
+    """Seconds after which a pod that has not begun, and is nobody's, is deleted. Longer than the longest
+    ``[scheduler] task_queued_timeout``: it may be another scheduler's."""
     end_grace: float = 60.0
     """Seconds that a pod may take to end after its attempt has reported; then it is deleted."""
     running_pod_log_lines: int = 100
@@ -120,15 +123,18 @@ def read_options(options: Mapping[str, str], name: str, worker_config: Mapping[s
         relist_interval=read.seconds("relist_interval", 60.0, least=0.05),
         watch_inactivity=read.seconds("watch_inactivity", 90.0, least=0.05),
         leftover_after=read.seconds("leftover_after", 60.0, least=0.0),
+        pending_leftover_after=read.seconds("pending_leftover_after", 3600.0, least=0.0),
         end_grace=read.seconds("end_grace", 60.0, least=0.0),
         running_pod_log_lines=read.whole("running_pod_log_lines", 100, least=1),
         collect_logs=read.flag("collect_logs", True),
     )
 
 
-def _timeout(read: _Reader, arguments: Mapping[str, Any]) -> float:
+def _timeout(read: _Reader, arguments: dict[str, Any]) -> float:
     """Airflow's users write a number, or urllib3's pair of connect and read timeouts; the longer one counts."""
-    value = arguments.get("_request_timeout", KubernetesOptions.request_timeout)
+    value = arguments.pop("_request_timeout", KubernetesOptions.request_timeout)
+    if arguments:
+        raise read.error("kube_client_request_args", ", ".join(arguments), "is not known; use _request_timeout")
     parts = value if isinstance(value, list) else [value]
     if not parts or not all(type(part) in (int, float) and part > 0 for part in parts):
         raise read.error("kube_client_request_args", str(value), "has no _request_timeout in seconds")

@@ -63,6 +63,10 @@ def test_what_is_made_of_it(options, field, value) -> None:
         ({"pod_creation_max_concurrency": "0"}, "option pod_creation_max_concurrency = '0' is below 1"),
         ({"relist_interval": "soon"}, "option relist_interval = 'soon' is no number of seconds"),
         ({"kube_client_request_args": "{"}, "option kube_client_request_args = '{' is no JSON"),
+        (
+            {"kube_client_request_args": '{"_requst_timeout": 3}'},
+            "kube_client_request_args = '_requst_timeout' is not known",
+        ),
         ({"kube_client_request_args": '{"_request_timeout": 0}'}, "has no _request_timeout in seconds"),
         ({"api_client_retry_configuration": "3"}, "option api_client_retry_configuration = '3' is no JSON object"),
         ({"delete_option_kwargs": '{"x": 1}'}, "delete_option_kwargs = 'x' is not known; use grace_period_seconds"),

@@ -429,6 +429,25 @@ def test_pod_of_another_scheduler_is_left_alone_while_it_runs(world: World) -> N
     assert world.later(1_000_000) == []
 
 
+def test_pod_that_never_begins_and_is_nobodys_is_deleted_by_age(world: World) -> None:
+    """Its task was cleared while no scheduler ran, so nobody will ever revoke it."""
+    world.pods.seen(world.pod())
+    assert world.later(world.options.pending_leftover_after - 1) == []
+    world.pods.seen(world.waiting("ImagePullBackOff", "back-off"))
+    assert world.later(2) == [world.remove(log=False)]
+
+
+def test_pod_that_begins_after_all_or_is_adopted_is_not(world: World) -> None:
+    world.pods.seen(world.pod())
+    world.pods.seen(world.running())
+    assert world.later(1_000_000) == []
+    other = World()
+    other.pods.seen(other.pod())
+    other.pods.adopted(other.key, other.place)
+    other.pods.seen(other.pod())
+    assert other.later(4000) == []
+
+
 def test_leftover_that_is_adopted_is_no_leftover(world: World) -> None:
     world.pods.seen(world.ended(0))
     world.pods.adopted(world.key, world.place)
