@@ -143,3 +143,12 @@ def test_two_clusters_stay_apart(deployment: Deployment, two: Clusters) -> None:
 
 def health(deployment: Deployment) -> dict[str, str]:
     return {row["name"]: row["health"] for row in deployment.json("executors", "list")}
+
+
+def test_check_names_a_missing_right_and_an_api_that_no_pod_reaches(one: Clusters, deployment: Deployment) -> None:
+    one.by_name["k8s"].forbid("delete")
+    told = deployment.json("executors", "check", "k8s", code=1)
+    assert [(row["name"], row["healthy"]) for row in told] == [("k8s", False)]
+    missing, unreachable = told[0]["problem"].split("; see deploy/kind/manifests/access.yaml; ")
+    assert missing == "may not delete pods in namespace default"
+    assert unreachable.startswith("no pod reaches the task API at http://")
