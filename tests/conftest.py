@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import shutil
@@ -17,6 +18,9 @@ from runtime.db.migrate import migrate
 
 if TYPE_CHECKING:
     from tests.postgres import Postgres
+
+
+_PR_GET_CHILD_SUBREAPER = 37
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,6 +41,20 @@ def _no_foreign_settings(monkeypatch):
     """No HYBRID variable of whoever runs the tests reaches one."""
     for name in [name for name in os.environ if name.startswith("HYBRID")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_orphans_of_others() -> Iterator[None]:
+    """A process that stays a subreaper is given the orphans of whatever test comes next: zombies that nobody made."""
+    before = _is_subreaper()
+    yield
+    assert before or not _is_subreaper(), "the test has left this process a subreaper (PR_SET_CHILD_SUBREAPER)"
+
+
+def _is_subreaper() -> bool:
+    value = ctypes.c_int()
+    ctypes.CDLL(None).prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value), 0, 0, 0)
+    return bool(value.value)
 
 
 @pytest.fixture
