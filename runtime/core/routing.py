@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -106,9 +106,17 @@ def checked(rules: tuple[Rule, ...], lookup: Lookup) -> tuple[Rule, ...]:
     return rules
 
 
-def leaves(policy: FallbackPolicy, sick: Mapping[str, str]) -> Callable[[str], bool]:
-    """Whether tasks may go on from an executor that has no slot for them: it is sick, or it is full."""
-    return lambda executor: policy.unavailable if executor in sick else policy.full
+def leaves(policy: FallbackPolicy, sick: Mapping[str, str], starting: Collection[str] = ()) -> Callable[[str], bool]:
+    """Whether tasks may go on from an executor that has no slot for them: it is sick, or it is full. One that is just
+    starting is waited for.
+    """
+
+    def may_leave(executor: str) -> bool:
+        if executor in starting:
+            return False
+        return policy.unavailable if executor in sick else policy.full
+
+    return may_leave
 
 
 def fell_back(chain: tuple[str, ...], executor: str, sick: Mapping[str, str], left: tuple[str, ...] = ()) -> str:

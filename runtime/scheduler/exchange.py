@@ -12,7 +12,7 @@ from executors.workload import TaskInstanceRef, Workload
 from runtime.core.states import TaskState
 from runtime.metrics.collector import Collector
 from runtime.scheduler.duties import Brought
-from runtime.scheduler.health import Health, LaneStatus
+from runtime.scheduler.health import STARTING, Health, LaneStatus
 from runtime.scheduler.lanes import Lane
 from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
@@ -86,8 +86,14 @@ class Exchange:
         """How many more attempts each executor takes."""
         occupied = self._memory.occupied()
         statuses = {status.name: status for status in self.statuses()}
-        sick = {name: _illness(status) for name, status in statuses.items() if status.health not in _WELL}
-        return Slots({name: _room(status, occupied.get(name, 0)) for name, status in statuses.items()}, sick)
+        starting = {name for name, status in statuses.items() if status.reason == STARTING}
+        sick = {
+            name: _illness(status)
+            for name, status in statuses.items()
+            if status.health not in _WELL and name not in starting
+        }
+        free = {name: _room(status, occupied.get(name, 0)) for name, status in statuses.items()}
+        return Slots(free, sick, starting)
 
     def _tell_ends(self, step: Step) -> None:
         """Tell executors which of their attempts have started or reported, and which must be stopped.

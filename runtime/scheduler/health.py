@@ -11,6 +11,10 @@ UNAVAILABLE_AFTER = 3
 """Failures in a row after which a lane is no longer *degraded* but *unavailable*."""
 
 
+STARTING = "starting"
+"""Why a lane is unavailable whose executor has not been made yet, and has not failed either."""
+
+
 class Health(StrEnum):
     HEALTHY = "healthy"
     DEGRADED = "degraded"

@@ -26,7 +26,7 @@ from executors.events import FINAL_EVENTS, ExecutorEvent, Failed
 from executors.workload import TaskInstanceKey, TaskInstanceRef, Workload
 from runtime.core import clock as wall
 from runtime.scheduler import containment
-from runtime.scheduler.health import UNAVAILABLE_AFTER, Breaker, Health, LaneStatus
+from runtime.scheduler.health import STARTING, UNAVAILABLE_AFTER, Breaker, Health, LaneStatus
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent, Delivery, Figures, Mailbox, Notice, Question, Resize
 from runtime.scheduler.tickets import Tickets
 
@@ -207,7 +207,7 @@ class Lane:
         if self._ending:
             return Health.DRAINING, "shutting down"
         if self._executor is None:
-            return Health.UNAVAILABLE, reason or "starting"
+            return Health.UNAVAILABLE, reason or STARTING
         if failures:
             return (Health.DEGRADED if failures < UNAVAILABLE_AFTER else Health.UNAVAILABLE), reason
         return Health.HEALTHY, ""

@@ -7,7 +7,7 @@ dropped and read again; what a step wants to hand to executors leaves it only af
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -67,6 +67,8 @@ class Slots:
     """How many more attempts; 0 where one is full or sick."""
     sick: Mapping[str, str] = field(default_factory=dict)
     """Those that can take nothing, and how they are: "unavailable (why)"."""
+    starting: Collection[str] = ()
+    """Those that will take something in a moment: they are waited for."""
 
 
 @dataclass(slots=True)
@@ -214,7 +216,7 @@ class Step:
             limits = Limits(
                 {name: free + self.returned[name] for name, free in pools.items()}, self.memory.paused, only
             )
-            may_leave = leaves(self.memory.router.fallback, slots.sick)
+            may_leave = leaves(self.memory.router.fallback, slots.sick, slots.starting)
             chosen = self.memory.ready.choose(slots.free, DISPATCHES, limits.blocked_by, may_leave)
             for entry in chosen:
                 # All of them first: one that fails must not take the others, which have left their queues, with it.

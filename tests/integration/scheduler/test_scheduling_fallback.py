@@ -126,3 +126,14 @@ def test_routes_choose_where_nobody_said(scheduling: Make) -> None:
     assert s.run_to_end(run) == ["success"]
     assert chosen(s, "a") == [("two", "route 1: queue=gpu -> two")]
     assert chosen(s, "b") == [("one", "default: first in [core] executor")]
+
+
+@pytest.mark.parametrize("policy", ["unavailable", "full"])
+def test_executor_that_is_just_starting_is_waited_for(scheduling: Make, policy: str) -> None:
+    s = scheduling({"one": 2, "two": 2}, fallback=policy)
+    s.lanes["one"] = s._lane("one", 2)
+    run = s.begin_run(spec("d", task("a", **BOTH)))
+    s.scheduler.step(hinted=True)
+    assert s.states(run.id) == {"a": "scheduled"}
+    assert s.run_to_end(run) == ["success"]
+    assert s.launches("one") == ["a"]

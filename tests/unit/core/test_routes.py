@@ -122,6 +122,8 @@ def test_leaving_an_executor_and_why() -> None:
     for policy, of_sick, of_full in (("none", False, False), ("unavailable", True, False), ("full", False, True)):
         may_leave = leaves(parse_fallback(policy), sick)
         assert (may_leave("a"), may_leave("b")) == (of_sick, of_full)
+    for policy in ("unavailable", "full"):
+        assert not leaves(parse_fallback(policy), sick, {"c"})("c"), "what is just starting is waited for"
     assert fell_back(("a", "b", "c"), "c", sick) == "; fallback: a is unavailable (no broker), b is full"
     assert fell_back(("a", "b"), "a", sick) == ""
     assert parse_fallback("full").queued_longer_than == math.inf
