@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from worker_end import MemoryService, WorkerEnd, adopt_orphans, alive, eventually, orphans
+from worker_end import MemoryService, WorkerEnd, alive, eventually, orphans, orphans_adopted
 
 HERE = Path(__file__).parent
 
@@ -26,17 +26,17 @@ def hire(tmp_path: Path, notes: Path) -> Iterator:
     """Start workers on a folder with ``tasks_under_test.py`` as ``dag.py``; afterwards no descendant may be left."""
     (tmp_path / "dags").mkdir()
     shutil.copy(HERE / "tasks_under_test.py", tmp_path / "dags" / "dag.py")
-    adopt_orphans()
     workers: list[WorkerEnd] = []
 
     def start(service: MemoryService | None = None, **config) -> WorkerEnd:
         workers.append(WorkerEnd(tmp_path, service or MemoryService(), **config))
         return workers[-1]
 
-    yield start
-    for worker in workers:
-        worker.close()
-    eventually(lambda: not orphans())
+    with orphans_adopted():
+        yield start
+        for worker in workers:
+            worker.close()
+        eventually(lambda: not orphans())
 
 
 @pytest.fixture

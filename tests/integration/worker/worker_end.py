@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -9,8 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ from runtime.core import messages as m
 from runtime.worker import linux
 
 DEADLINE = 30.0
+_PR_SET_CHILD_SUBREAPER = 36
 ENTRY = """
 import json, socket, sys
 from runtime.worker.warm import serve
@@ -220,9 +222,14 @@ def run_context(task_id: str, rel_path: str, file_hash: str, **fields: Any) -> m
     return m.RunContext(task_id=task_id, rel_path=rel_path, file_hash=file_hash, **{**defaults, **fields})
 
 
-def adopt_orphans() -> None:
-    """What a worker that is killed leaves behind becomes a child of the tests, as it becomes one of the zygote."""
+@contextmanager
+def orphans_adopted() -> Iterator[None]:
+    """What a worker that is killed leaves behind becomes a child of the test, as it becomes one of the zygote."""
     linux.adopt_orphans()
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def orphans() -> list[int]:
