@@ -145,8 +145,11 @@ class _Reader(OptionReader):
     def keepalive(self) -> tuple[int, int, int] | None:
         if not self.flag("enable_tcp_keepalive", True):
             return None
-        idle, interval, count = self.whole("tcp_keep_idle", 120, 1), self.whole("tcp_keep_intvl", 30, 1), 6
-        return idle, interval, self.whole("tcp_keep_cnt", count, 1)
+        return (
+            self.whole("tcp_keep_idle", 120, 1),
+            self.whole("tcp_keep_intvl", 30, 1),
+            self.whole("tcp_keep_cnt", 6, 1),
+        )
 
     def namespaces(self, namespace: str) -> tuple[str, ...]:
         if not self.flag("multi_namespace_mode", False):

@@ -36,6 +36,9 @@ _RUN_COLUMNS = (
     dag_run.c.reason,
 )
 
+HEALTH = ("unavailable", "degraded", "paused", "draining", "healthy")
+"""Worst first: several schedulers may see one executor differently, and the worst is what matters."""
+
 
 def list_dags(connection: Connection) -> list[Record]:
     """Active DAGs by id: ``dag_id, is_paused, schedule, rel_path, tags``."""
@@ -189,3 +192,21 @@ def executor_statuses(connection: Connection, *, since: int) -> list[Record]:
         .order_by(executor_status.c.name, executor_status.c.scheduler_id)
     )
     return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def executor_figures(connection: Connection, *, since: int) -> dict[str, Record]:
+    """By executor: ``open_slots, queued, running`` of all live schedulers, the worst ``health`` and its ``reason``."""
+    found: dict[str, Record] = {}
+    for row in executor_statuses(connection, since=since):
+        total = found.setdefault(
+            row["name"], {"open_slots": 0, "queued": 0, "running": 0, "health": row["health"], "reason": row["reason"]}
+        )
+        for key in ("open_slots", "queued", "running"):
+            total[key] += row[key]
+        if _badness(row["health"]) < _badness(total["health"]):
+            total["health"], total["reason"] = row["health"], row["reason"]
+    return found
+
+
+def _badness(health: str) -> int:
+    return HEALTH.index(health) if health in HEALTH else -1

@@ -13,7 +13,7 @@ from runtime.core.routing import Router
 from runtime.core.specs import DagSpec, TaskSpec, decode_dag
 from runtime.core.states import TASK_FINISHED, AttemptState, RunState, TaskState
 from runtime.core.waiting import ExecutorFacts, PoolFacts, RunFacts, Situation, TaskFacts, waits_for
-from runtime.db.queries import executor_statuses, live_schedulers
+from runtime.db.queries import executor_figures, live_schedulers
 from runtime.db.runs import require_run
 from runtime.db.schema import (
     dag,
@@ -26,8 +26,6 @@ from runtime.db.schema import (
     task_instance_is_active,
 )
 
-WORST = ("unavailable", "degraded", "paused", "draining")
-"""Of several schedulers' words on one executor, the first of these counts."""
 Doubt = Callable[[Row[Any]], str | None]
 """From the row of a running task instance to what is suspicious of it."""
 _ATTEMPT = (
@@ -74,7 +72,9 @@ def waiting(
     for row in rows:
         states[row.task_id].append(row.state)
     of_run = _run_facts(connection, run, spec, rows, since)
-    pools, executors = _pools(connection), _executors(connection, since)
+    pools = _pools(connection)
+    figures = executor_figures(connection, since=since)
+    executors = {name: ExecutorFacts(one["health"], one["reason"], one["open_slots"]) for name, one in figures.items()}
     tasks = {task.task_id: task for task in spec.tasks}
 
     def look(row: Row[Any]) -> list[str]:
@@ -130,19 +130,3 @@ def _pools(connection: Connection) -> dict[str, PoolFacts]:
         ).all()
     )
     return {row.name: PoolFacts(row.slots, int(used.get(row.name, 0))) for row in connection.execute(select(pool))}
-
-
-def _executors(connection: Connection, since: int) -> dict[str, ExecutorFacts]:
-    """The slots of all schedulers together; the worst that one of them says."""
-    found: dict[str, ExecutorFacts] = {}
-    for row in executor_statuses(connection, since=since):
-        before = found.get(row["name"], ExecutorFacts("healthy", None, 0))
-        slots = before.open_slots + row["open_slots"]
-        worse = _badness(row["health"]) < _badness(before.health)
-        health, reason = (row["health"], row["reason"]) if worse else (before.health, before.reason)
-        found[row["name"]] = ExecutorFacts(health, reason, slots)
-    return found
-
-
-def _badness(health: str) -> int:
-    return WORST.index(health) if health in WORST else len(WORST)

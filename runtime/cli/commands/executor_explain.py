@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from executors.names import did_you_mean, parse_executors
 from runtime.cli.command import Verb, add_output, load_settings
-from runtime.cli.commands.executor_figures import live_figures, read_statuses
+from runtime.cli.commands.executor_figures import read_figures
 from runtime.cli.output import emit, emit_one
 from runtime.config.routing import make_router
 from runtime.core.errors import NotFoundError
@@ -28,7 +28,7 @@ def _explain(args: Namespace) -> int:
     database.close()
     task = _find(dag, args.task_id)
     route = router.route(dag, task)
-    live = live_figures(read_statuses(settings))
+    live = read_figures(settings)
     tried = [entry._asdict() for entry in router.explain(dag, task)]
     if args.output in ("json", "yaml"):
         emit_one({**_decision(route, router.fallback), "tried": tried, "health": _healths(route, live)}, args.output)

@@ -10,7 +10,7 @@ from executors.registry import BrokenExecutor, ConfiguredExecutor
 from runtime.cli.command import Verb, add_output, load_settings
 from runtime.cli.commands.executor_check import CHECK
 from runtime.cli.commands.executor_explain import EXPLAIN
-from runtime.cli.commands.executor_figures import live_figures, read_statuses
+from runtime.cli.commands.executor_figures import read_figures
 from runtime.cli.commands.executor_orders import ORDERS
 from runtime.cli.output import emit
 from runtime.config.executors import survey_executors
@@ -31,7 +31,7 @@ NOTHING = {"open_slots": None, "queued": None, "running": None, "health": None, 
 def _list(args: Namespace) -> int:
     settings = load_settings()
     entries = survey_executors(settings)
-    live = live_figures(read_statuses(settings))
+    live = read_figures(settings)
     rows = [_row(entry, live.get(entry.name.name, NOTHING)) for entry in entries]
     warnings = [entry.reason if isinstance(entry, BrokenExecutor) else entry.warning for entry in entries]
     for warning in filter(None, warnings):
