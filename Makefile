@@ -10,12 +10,15 @@ CELERY := $(VENV)/.celery-demo-installed
 KUBERNETES := $(VENV)/.kubernetes-installed
 DEV := $(VENV)/.dev-installed
 
+ATTEMPTS ?= 1000
+FAULTS ?= 50
+SEED ?= 1
 HYBRID_IMAGE ?= hybrid-runtime:local
 DOCKER_COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE = $(DOCKER_COMPOSE) -f deploy/docker-compose.yml --env-file deploy/.env
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-celery demo-kubernetes test test-kubernetes check format docs bench clean docker-image \
+.PHONY: help demo demo-celery demo-kubernetes test test-kubernetes check format docs bench simulate faults clean docker-image \
 	compose-env compose-up compose-test compose-down kind-up kind-test kind-down
 
 help: ## show the targets
@@ -55,6 +58,12 @@ docs: $(DEV) ## write docs/configuration.md from the declared options, and the t
 
 bench: $(RUNTIME) ## measure, and print a table beside the bare limits
 	$(BIN)/python -m benchmarks
+
+simulate: $(RUNTIME) ## run 100,000 tasks on eight simulated executors in virtual time, and check the end
+	$(BIN)/python -m benchmarks.simulation
+
+faults: $(DEV) ## hurt a whole deployment, and see what is lost; ATTEMPTS=1000 FAULTS=50 SEED=1
+	$(BIN)/python -m tests.faults.harness --attempts $(ATTEMPTS) --faults $(FAULTS) --seed $(SEED)
 
 docker-image: ## build the image of all daemons and workers; BASE_IMAGE=… for another base
 	docker build -f deploy/docker/Dockerfile $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) -t $(HYBRID_IMAGE) .

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import celery, idle, kubernetes, limits, local, machine, null, task_api
+from benchmarks import celery, idle, kubernetes, limits, local, machine, null, schedulers, task_api
 from benchmarks.figures import Figure
 from benchmarks.plan import QUICK, Plan, Sizes
 from benchmarks.processes import BenchmarkError, kill_left_over
@@ -28,6 +28,7 @@ FAMILIES: dict[str, Family] = {
     "null": null.null,
     "large": null.large,
     "memory": null.memory,
+    "schedulers": schedulers.schedulers,
     "task_api": task_api.task_api,
     "celery": celery.celery,
     "kubernetes": kubernetes.kubernetes,

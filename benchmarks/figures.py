@@ -40,6 +40,7 @@ GATES = {
     "null.layers": Gate(3000, 5000, higher_is_better=True, peer="considers 500-1,000"),
     "large.ratio": Gate(1.3, None, peer="grows"),
     "memory.growth": Gate(5, 1),
+    "schedulers.ratio": Gate(1, None, higher_is_better=True),
     "startup.ready": Gate(2, None, peer="10-12"),
     "startup.first_green": Gate(3, None, peer="14"),
     "startup.version": Gate(120, None, peer="1,600-2,100"),

@@ -41,11 +41,12 @@ PARALLELISM = 256
 """Slots of the executor: more than a loop takes, so that it is never the executor that is waited for."""
 WIDTH = 100
 """Of the layers."""
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "HYBRID__CORE__EXECUTOR": "null:benchmarks.null_executor.NullExecutor",
     "HYBRID__CORE__PARALLELISM": str(PARALLELISM),
     "HYBRID__CORE__DEFAULT_POOL_TASK_SLOT_COUNT": "100000",
 }
+"""Of a scheduler that has this executor alone, and no limit that matters."""
 _START_TIMEOUT = 10.0
 
 
@@ -69,7 +70,7 @@ def main() -> None:
     """Run all, and print."""
     home, runs = Path(sys.argv[1]), [(str(shape), int(tasks)) for shape, tasks in json.loads(sys.argv[2])]
     logging.basicConfig(level="WARNING")
-    settings = load(home, env=_ENVIRONMENT)
+    settings = load(home, env=ENVIRONMENT)
     migrate(settings)
     database = open_database(settings)
     for shape, tasks in sorted(set(runs)):
@@ -80,12 +81,12 @@ def main() -> None:
     print(json.dumps(measured))
 
 
-def save_dag(database: Database, shape: str, tasks: int) -> None:
-    """Store the DAG ``shape-tasks``, not paused."""
+def save_dag(database: Database, shape: str, tasks: int, *, runs: int = 16) -> None:
+    """Store the DAG ``shape-tasks``, not paused; up to ``runs`` of its runs at once."""
     upstream = SHAPES[shape]
     specs = tuple(TaskSpec(f"t{number}", "@task", upstream=upstream(number)) for number in range(tasks))
     name = f"{shape}-{tasks}"
-    spec = DagSpec(name, specs, max_active_tasks=max(tasks, PARALLELISM))
+    spec = DagSpec(name, specs, max_active_tasks=max(tasks, PARALLELISM), max_active_runs=runs)
     DatabaseDagStore(database, paused_at_creation=False).save(ParsedFile(f"{name}.py", name, (spec,)))
 
 

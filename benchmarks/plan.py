@@ -28,6 +28,9 @@ class Sizes:
     large_dag: int = 10_000
     memory_runs: int = 50
     memory_tasks: int = 1_000
+    shared_runs: int = 20
+    """Waiting at once for one scheduler, and for two."""
+    shared_tasks: int = 500
     forks: int = 1_000
     """Forks of each forker in one repeat."""
     version_calls: int = 20
@@ -59,6 +62,8 @@ QUICK = Sizes(
     large_dag=1_000,
     memory_runs=6,
     memory_tasks=100,
+    shared_runs=4,
+    shared_tasks=50,
     forks=100,
     version_calls=3,
     api_attempts=100,

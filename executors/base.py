@@ -27,6 +27,7 @@ from executors.events import (
     Succeeded,
     Unknown,
 )
+from executors.findings import Examination, errors
 from executors.workload import CodeReference, TaskInstanceKey, TaskInstanceRef, Workload
 
 LAUNCH_ATTEMPTS = 5
@@ -157,6 +158,12 @@ class BaseExecutor:
     def health_check(self) -> str | None:
         """Return what is wrong with the backend in one line, or ``None``. May block for seconds; may raise."""
         return None
+
+    def examine(self) -> Examination:
+        """All that an operator should know of the backend, its workers and this executor's options, for ``hybrid
+        executors check``: the default is :meth:`health_check`. May block for seconds; may raise.
+        """
+        return Examination(errors("backend", self.health_check()))
 
     def get_task_log(self, ti: TaskInstanceRef, try_number: int) -> tuple[list[str], list[str]]:
         """Return ``(messages, logs)`` that only this executor can get at. May block for seconds; may raise."""

@@ -34,7 +34,9 @@ class NoStats:
 
 TaskService = Callable[[Sequence[bytes]], list[bytes]]
 """Answers a batch of requests of worker processes, in order, in one transaction. Opaque to executors: they carry the
-bytes between their worker and the host. Blocks for one database transaction; raises nothing."""
+bytes between their worker and the host. Blocks for one database transaction, or for as long as the host waits for its
+database. Raises :class:`~executors.errors.TaskServiceAwayError`, which is no failure of the executor: it keeps the
+requests and sends them with its next heartbeat. Raises nothing else."""
 
 
 def no_task_service(requests: Sequence[bytes]) -> list[bytes]:
@@ -60,6 +62,10 @@ class ExecutorContext:
     """``module:function`` for workers of other hosts: called with ``worker_config``, it makes an object whose
     ``run(attempt_id, ticket)`` runs one attempt over the task API and returns ``(ok, reason)``; empty where the host
     has none. A worker takes it from its own configuration, never from a message."""
+    declared: Callable[[], Mapping[str, str]] = dict
+    """What the host runs with, by option, fit to be shown to anybody: a worker tells it whoever asks over its backend,
+    so that differences between hosts are found (:class:`~executors.findings.Component`). Thread-safe; blocks for a look
+    into files at most; raises nothing."""
     callback_sink: Callable[[str], None] | None = None
     """Takes a :class:`~executors.callbacks.CallbackRequest` as JSON. Thread-safe, cheap, never blocks."""
     log_sink: Callable[[TaskInstanceKey, str], None] | None = None

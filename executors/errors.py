@@ -5,6 +5,10 @@ class ExecutorError(Exception):
     """Base of all errors of this package."""
 
 
+class TaskServiceAwayError(ExecutorError):
+    """The host's task service cannot answer now; nothing was changed, and the same requests may be sent again."""
+
+
 class ExecutorConfigError(ExecutorError):
     """``[core] executor``, or an option of an executor's section, is wrong. Says what, where and what to do."""
 

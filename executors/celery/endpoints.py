@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from executors.exposure import is_loopback
 
 HIDDEN = "***"
 _CREDENTIALS = re.compile(r"(?<=://)[^\s/]*@")
 _REDIS = ("redis", "rediss", "sentinel")
 _SOCKETS = ("redis+socket", "socket")
+_SAFE = ("rediss", "amqps", "pyamqps", "sqs", "https")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,12 @@ class Endpoint:
         secrets = tuple(secret for part in parts for secret in _secrets(part))
         warnings = [text for part in parts if (text := _warning(part))]
         return cls(url, ";".join(_shown(part) for part in parts), secrets, warnings[0] if warnings else None)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is spoken to over a network and its scheme promises no TLS."""
+        parts = [_split(part) for part in self.url.split(";") if part.strip()]
+        return any(part.scheme not in (*_SOCKETS, *_SAFE) and not is_loopback(part.hostname) for part in parts)
 
     @property
     def is_redis(self) -> bool:
@@ -73,17 +81,11 @@ def _secrets(parts: SplitResult) -> list[str]:
 
 
 def _warning(parts: SplitResult) -> str | None:
-    if parts.scheme in _SOCKETS or _is_loopback(parts.hostname):
+    if parts.scheme in _SOCKETS or is_loopback(parts.hostname):
         return None
-    if parts.scheme == "redis" and not parts.password:
+    if parts.scheme in ("redis", "rediss") and not parts.password:
         return f"{_shown(parts)} has no password: whoever reaches it can take or remove work; set one"
-    if parts.scheme in ("amqp", "amqps", "pyamqp") and (parts.username, parts.password) == ("guest", "guest"):
+    login = (parts.username or "guest", parts.password or "guest")  # as the client fills them in
+    if parts.scheme in ("amqp", "amqps", "pyamqp") and login == ("guest", "guest"):
         return f"{_shown(parts)} is open to guest:guest; create a user of its own"
     return None
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return ip_address(host or "").is_loopback
-    except ValueError:
-        return host in (None, "", "localhost")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +13,7 @@ from executors.base import BaseExecutor
 from executors.celery.cli import commands
 from executors.celery.deliveries import Deliveries
 from executors.celery.errors import BrokerError, BrokerTimeoutError, translated
+from executors.celery.exposure import exposures
 from executors.celery.health import complaint
 from executors.celery.messages import TICKET_VARIABLE, Message
 from executors.celery.options import BROKER_PREFIX, RESULT_PREFIX, read_options
@@ -22,6 +24,7 @@ from executors.celery.watch import Watch
 from executors.cli import CLICommand
 from executors.context import ExecutorContext
 from executors.events import Failed, Lost, Succeeded
+from executors.findings import Examination, errors, warnings
 from executors.workload import CodeReference, TaskInstanceKey, TaskInstanceRef, Workload
 
 if TYPE_CHECKING:
@@ -297,6 +300,25 @@ class CeleryExecutor(BaseExecutor):
             return str(error)
         return complaint(self.options, workers, self.deliveries.queues(), self._reconciler.trouble)
 
+    def examine(self) -> Examination:
+        """The broker, the workers and what they say they run with, and what is unsafe. Blocks for seconds."""
+        if self._publisher is None or self._app is None:
+            return super().examine()
+        unsafe = exposures(self.options, self.context)
+        results = errors("result backend", self._reconciler.trouble)
+        try:
+            self._watch.ping(self._publisher, self._turn())
+            if not self.options.remote_control:
+                unasked = "[celery] worker_enable_remote_control is off: nobody can ask the workers what they do"
+                return Examination((*results, *unsafe, *warnings("workers", unasked)))
+            found = self._meet_workers(self._app)
+        except BrokerError as error:
+            return Examination((*errors("broker", str(error)), *unsafe))
+        nobody = errors(
+            "workers", None if found.workers else "no Celery worker answers; start one: hybrid celery worker"
+        )
+        return replace(found, findings=(*nobody, *results, *unsafe))
+
     def debug_dump(self) -> str:
         """The base class's lines, then the broker, what is on its way, and the result backend."""
         connected = self._publisher is not None and self._publisher.is_connected
@@ -322,6 +344,12 @@ class CeleryExecutor(BaseExecutor):
 
         with translated("ask the workers", self.options.broker):
             return workers_by_queue(app, min(LONGEST_WAIT, self.options.operation_timeout))
+
+    def _meet_workers(self, app: Celery) -> Examination:
+        from executors.celery.meeting import meet_workers
+
+        with translated("ask the workers", self.options.broker):
+            return meet_workers(app, self.options, min(LONGEST_WAIT, self.options.operation_timeout))
 
     def _has_time(self) -> bool:
         return self._turn().left > 0

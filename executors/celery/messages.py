@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from celery import Celery
 
 TASK_NAME = "hybrid.run"
+DECLARE = "hybrid_declare"
+"""The command by which a worker is asked what it runs with."""
 TICKET_VARIABLE = "HYBRID_START_TICKET"
 """Where a workload's ``env`` has its start ticket."""
 _ATTEMPT = re.compile(rb'"correlation_id":\s*"([^"]{1,128})"')

@@ -6,8 +6,9 @@ import gc
 import logging
 import os
 import signal
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -23,6 +24,7 @@ from celery.worker.control import Panel
 
 from executors.celery.app import make_app
 from executors.celery.consuming import HybridConsumer
+from executors.celery.messages import DECLARE
 from executors.celery.options import read_options
 from executors.celery.orphans import adopt_orphans, kill_orphans
 from executors.celery.tasks import Hand, add_task, find_entry
@@ -73,6 +75,7 @@ def run_worker(context: ExecutorContext, options: WorkerOptions, ready: Callable
     hand = Hand(lambda: entry(context.worker_config))
     add_task(app, hand)
     _use(hand)
+    _answer_with(context.declared)
     worker = HybridWorker(
         app=app,
         hostname=options.node,
@@ -103,6 +106,15 @@ def _use(hand: Hand) -> None:
         Panel.data.pop(name, None)
     for name in ("celery.worker.strategy", "celery.app.trace"):  # two lines for each attempt
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _answer_with(declare: Callable[[], Mapping[str, str]]) -> None:
+    """Have the worker say what it runs with, to whoever asks; whatever comes with the question is not looked at."""
+
+    def answer(state: Any, **_: Any) -> dict[str, Any]:
+        return {"declared": dict(declare()), "now": time.time()}
+
+    Panel.register(name=DECLARE, type="inspect")(answer)
 
 
 def _keep_logging(**_: Any) -> None:

@@ -12,6 +12,7 @@ from executors.base import BaseExecutor
 from executors.cli import CLICommand
 from executors.context import ExecutorContext
 from executors.events import Accepted, Failed, Lost
+from executors.findings import Examination
 from executors.kubernetes.adopting import found_by, is_foreign
 from executors.kubernetes.backend import Backend
 from executors.kubernetes.building.build import build_pod
@@ -20,7 +21,7 @@ from executors.kubernetes.cli import commands
 from executors.kubernetes.client import Cluster
 from executors.kubernetes.creating import Created, Exists, Refused, Requeued, Result
 from executors.kubernetes.errors import ClusterUnreachableError, KubernetesError, PodConfigError
-from executors.kubernetes.health import complaint
+from executors.kubernetes.health import complaint, examine
 from executors.kubernetes.leftovers import Keep, Remove
 from executors.kubernetes.logs import places, tail
 from executors.kubernetes.options import read_options
@@ -249,6 +250,13 @@ class KubernetesExecutor(BaseExecutor):
         if backend is None:
             return "not started"
         return complaint(backend.cluster, self.options, [*backend.troubles(), backend.deleter.trouble])
+
+    def examine(self) -> Examination:
+        """The same in parts, and the images of the pods, and what is unsafe. Blocks for seconds."""
+        backend = self._backend
+        if backend is None:
+            return super().examine()
+        return Examination(examine(backend.cluster, self.options, [*backend.troubles(), backend.deleter.trouble]))
 
     def get_task_log(self, ti: TaskInstanceRef, try_number: int) -> tuple[list[str], list[str]]:
         """The last ``running_pod_log_lines`` of its pod, while there is one. Also where the executor is not started.

@@ -11,7 +11,7 @@ import msgspec
 
 from executors.base import BaseExecutor
 from executors.context import ExecutorContext
-from executors.errors import ExecutorError
+from executors.errors import ExecutorError, TaskServiceAwayError
 from executors.local.channel import Kind
 from executors.local.crew import Crew, Worker
 from executors.local.nursery import Notice, Nursery, ZygoteGoneError, describe_status
@@ -111,7 +111,7 @@ class LocalExecutor(BaseExecutor):
     def end(self) -> None:
         """Finish what is queued and running, stop the workers, then leave nothing behind.
 
-        Blocks for as long as the work takes; raises what the task service raises, and may be called again then.
+        Blocks for as long as the work takes, and while the task service is away.
         """
         while self._crew.is_open and (self.queued_tasks or self.running):
             if self._may_launch():
@@ -149,7 +149,8 @@ class LocalExecutor(BaseExecutor):
         try:
             for worker in list(self._crew.workers.values()):
                 self._hear_out(worker)
-            self._answer()
+            if not self._answer():
+                self.log.warning("the last %d requests of the workers are lost", len(self._calls))
         except Exception:
             self.log.exception("the last requests of the workers are lost")
         self._calls.clear()
@@ -208,11 +209,11 @@ class LocalExecutor(BaseExecutor):
     # -- sync ------------------------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """Read all workers, answer their requests in one batch a round, report what ended. Never blocks.
+        """Read all workers, answer their requests in one batch a round, report what ended.
 
-        Raises what the task service raises; its requests are kept and answered later.
+        Blocks as the task service does. While that is away, requests are kept, and asked once a call.
         """
-        self._answer()
+        answering = self._answer()
         for _ in range(ROUNDS):
             talkers, zygote_speaks = self._crew.poll(0)
             if not talkers and not zygote_speaks:
@@ -221,7 +222,7 @@ class LocalExecutor(BaseExecutor):
                 self._hear(worker)
             if zygote_speaks:
                 self._hear_zygote()
-            self._answer()
+            answering = answering and self._answer()
         now = time.monotonic()
         for worker in self._crew.hung_up_before(now - REAP_SECONDS):
             self._nursery.kill(worker.number)
@@ -229,14 +230,19 @@ class LocalExecutor(BaseExecutor):
         self._strategy.tidy(now)
         self._crew.flush()
 
-    def _answer(self) -> None:
+    def _answer(self) -> bool:
+        """Return whether the task service answers."""
         if not self._calls:
-            return
-        replies = self.context.task_service([body for _, body in self._calls])
+            return True
+        try:
+            replies = self.context.task_service([body for _, body in self._calls])
+        except TaskServiceAwayError:
+            return False
         callers, self._calls = self._calls, []
         for (worker, _), reply in zip(callers, replies, strict=True):
             if worker.hung_up_at is None:
                 self._crew.send(worker, Kind.REPLY, reply)
+        return True
 
     def _hear(self, worker: Worker) -> None:
         first_words = not worker.spoke

@@ -11,6 +11,14 @@ from runtime.config import Settings
 from runtime.core.errors import HybridError
 
 _BACKLOG = 2048
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""Accepted connections inherit it. uvicorn closes those that are idle between two requests; one whose worker's host has
+gone before its first request, or in the middle of one, would be kept for ever."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -25,6 +33,8 @@ def listen(host: str, port: int) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for level, name, value in _KEEPALIVE:
+            made.setsockopt(level, name, value)
         made.bind(address)
         # At once: before it, SO_REUSEADDR lets another process bind the same port.
         made.listen(_BACKLOG)

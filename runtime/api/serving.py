@@ -17,6 +17,7 @@ from runtime.api.app import make_app
 from runtime.api.batching import Batcher
 from runtime.api.tasks import TaskRoutes
 from runtime.config import Settings
+from runtime.config.parity import API_SERVER, SIGNING_KEY, declare
 from runtime.db import components
 from runtime.db.engine import Database
 from runtime.db.hints import send_hint
@@ -91,7 +92,8 @@ def serving(settings: Settings, database: Database, tokens: Tokens) -> Iterator[
     hint = _Hint(database, settings.home)
     collector, statsd = make_collector(settings.metrics)
     service = TaskService(database, on_report=hint.note, stats=collector)
-    presence = Presence(database, components.API_SERVER, lambda: json.dumps(collector.snapshot()))
+    declared = declare(settings, API_SERVER, {SIGNING_KEY: tokens.key_id()})
+    presence = Presence(database, components.API_SERVER, lambda: json.dumps(collector.snapshot()), declared)
     batcher = Batcher(service, afterwards=hint.send, duty=presence.beat, every=components.BEAT_SECONDS)
     routes = TaskRoutes(batcher, tokens)
     config = uvicorn.Config(

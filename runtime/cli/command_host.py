@@ -12,6 +12,7 @@ from executors.registry import ConfiguredExecutor
 from runtime.cli.command import confirm
 from runtime.cli.daemon_log import log_to_stderr
 from runtime.cli.dag_workloads import dag_workloads
+from runtime.cli.declaring import WorkerDeclaration
 from runtime.cli.output import Record, emit
 from runtime.config import Settings
 from runtime.config.withholding import withhold_sections, withhold_signing_key
@@ -46,6 +47,7 @@ class CommandHost:
                 options={"default_queue": settings.operators.default_queue, **entry.options},
                 worker_config=remote_worker_config(settings),
                 remote_worker_entry=REMOTE_WORKER_ENTRY,
+                declared=WorkerDeclaration(settings),
             )
             for entry in self._entries
         }

@@ -1,4 +1,4 @@
-"""Asks an executor something in a child process.
+"""Asks executors something in child processes.
 
 It is somebody else's code, made here without a host: it may raise, hang, print or leave threads and processes behind,
 and none of that may reach the command that asks.
@@ -13,35 +13,41 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 Question = Callable[[], dict[str, Any]]
 
 
-def ask_in_child(question: Question, deadline: float) -> dict[str, Any] | None:
+Answer = dict[str, Any] | None
+"""``None`` where its process ended without an answer."""
+
+
+def ask_in_child(question: Question, deadline: float) -> Answer:
     """What ``question`` returns, as JSON keeps it; ``None`` where its process ended without an answer.
 
     Raises ``TimeoutError`` after ``deadline`` seconds.
     """
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    read_end, write_end = os.pipe()
-    parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        _answer_and_exit(question, write_end, parent)
-    os.close(write_end)
+    answer = ask_side_by_side({"": question}, deadline)[""]
+    if isinstance(answer, TimeoutError):
+        raise answer
+    return answer
+
+
+def ask_side_by_side(questions: Mapping[str, Question], deadline: float) -> dict[str, Answer | TimeoutError]:
+    """As :func:`ask_in_child`, each in a process of its own, all at once: it takes as long as the slowest, ``deadline``
+    seconds at most. However it ends, none of the processes is left.
+    """
+    ends_at = time.monotonic() + deadline
+    asked: dict[str, _Asked] = {}
     try:
-        data = _read_all(read_end, time.monotonic() + deadline)
+        for name, question in questions.items():
+            asked[name] = _Asked(question, [other.output for other in asked.values()])
+        _hear_out(list(asked.values()), ends_at)
+        return {name: each.answer() for name, each in asked.items()}
     finally:
-        os.close(read_end)
-        _end(child)
-    try:
-        answer = json.loads(data)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) else None
+        for each in asked.values():
+            each.end()
 
 
 def told(error: BaseException) -> str:
@@ -53,27 +59,62 @@ def told(error: BaseException) -> str:
     return f"{kind}{text}".removesuffix(": ")
 
 
-def _read_all(descriptor: int, deadline: float) -> bytes:
-    """Until the other end is closed. Raises ``TimeoutError``."""
-    parts: list[bytes] = []
-    while select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
-        data = os.read(descriptor, 65_536)
-        if not data:
-            return b"".join(parts)
-        parts.append(data)
-    raise TimeoutError
+class _Asked:
+    """A child that was asked. ``foreign``: pipes of others, which are not its business."""
+
+    def __init__(self, question: Question, foreign: Sequence[int]) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        self.output, write_end = os.pipe()
+        self._data: list[bytes] = []
+        self._is_done = False
+        parent = os.getpid()
+        self._child = os.fork()
+        if self._child == 0:
+            _answer_and_exit(question, write_end, (self.output, *foreign), parent)
+        os.close(write_end)
+
+    def hear(self) -> bool:
+        """Read what is there; whether that was all."""
+        data = os.read(self.output, 65_536)
+        self._data.append(data)
+        self._is_done = not data
+        return self._is_done
+
+    def answer(self) -> Answer | TimeoutError:
+        if not self._is_done:
+            return TimeoutError()
+        try:
+            answer = json.loads(b"".join(self._data))
+        except ValueError:
+            return None
+        return answer if isinstance(answer, dict) else None
+
+    def end(self) -> None:
+        """Kill what may be left of it, processes that it started too."""
+        os.close(self.output)
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(self._child, signal.SIGKILL)
+        os.waitpid(self._child, 0)
 
 
-def _end(child: int) -> None:
-    """Kill what may be left of it, processes that it started too."""
-    for kill, number in ((os.killpg, child), (os.kill, child)):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(number, signal.SIGKILL)
-    os.waitpid(child, 0)
+def _hear_out(asked: list[_Asked], ends_at: float) -> None:
+    """Until all have answered, or it is ``ends_at``."""
+    by_output = {each.output: each for each in asked}
+    while by_output:
+        readable = select.select(list(by_output), [], [], max(0.0, ends_at - time.monotonic()))[0]
+        if not readable or time.monotonic() >= ends_at:
+            return
+        for output in readable:
+            if by_output[output].hear():
+                del by_output[output]
 
 
-def _answer_and_exit(question: Question, output: int, parent: int) -> NoReturn:
+def _answer_and_exit(question: Question, output: int, foreign: Sequence[int], parent: int) -> NoReturn:
     try:
+        for descriptor in foreign:
+            os.close(descriptor)
         from runtime.worker.linux import die_with_parent
 
         os.setpgid(0, 0)

@@ -138,6 +138,21 @@ class Database:
     sqlite_busy_timeout: float = option(
         "30", "Seconds that a SQLite writer waits for another one before it gives up.", minimum=0
     )
+    answer_timeout: float = option(
+        "6",
+        "Seconds that a daemon waits for any word of a PostgreSQL server before it gives the connection up and makes a "
+        "new one: a half-open link, as a proxy or a balancer leaves behind, is waited on for ever otherwise. For locks "
+        "of others a statement waits 5 s, at most 0.8 of this. Shorter than three quarters of `lease_seconds`, so that "
+        "a scheduler outlives the loss of a link. 0 = wait.",
+        minimum=0,
+    )
+    idle_transaction_timeout: float = option(
+        "5",
+        "Seconds after which PostgreSQL ends the session of a process that fell silent within a transaction: one that "
+        "is frozen, or whose host is gone, holds locks that every scheduler waits for. Sooner than their leases end; "
+        "longer than a scheduler thinks between two statements. 0 = never.",
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True)
@@ -243,9 +258,10 @@ class Scheduler:
         "30", "Seconds without such a row after which a scheduler is shown as gone: six missed ones.", minimum=1
     )
     lease_seconds: float = option(
-        "15",
-        "How long a scheduler owns a run without renewing it; after that another one may take it. Shorter recovers "
-        "sooner, longer survives a slower database.",
+        "10",
+        "How long a scheduler of another host keeps its runs without a sign of life; after that another one takes "
+        "them, at most a quarter of this and 1 s later. Shorter recovers sooner, longer survives a slower database. "
+        "It should be more than 9: a frozen process can lock a row for 5 s, and a scheduler that waits for it is not dead.",
         minimum=1,
     )
     task_heartbeat_sec: float = option("10", "Seconds between two heartbeats of a running attempt.", minimum=0.1)

@@ -7,12 +7,13 @@ import socket
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from runtime.core.clock import SECOND
+from runtime.config import parity
+from runtime.core.clock import SECOND, now
 from runtime.core.ids import uuid7
 from runtime.db.schema import component
 
-API_SERVER = "api-server"
-DAG_PROCESSOR = "dag-processor"
+API_SERVER = parity.API_SERVER
+DAG_PROCESSOR = parity.DAG_PROCESSOR
 BEAT_SECONDS = 2.0
 """Between two heartbeats of a component."""
 SILENT_SECONDS = 6.0
@@ -20,13 +21,23 @@ SILENT_SECONDS = 6.0
 _FORGET_SECONDS = 86_400.0
 
 
-def register(connection: Connection, kind: str, at: int) -> str:
-    """Begin a component's life in this process; return its id. Rows of long dead ones go."""
+def register(connection: Connection, kind: str, at: int, declared: str | None = None) -> str:
+    """Begin a component's life in this process; return its id. Rows of long dead ones go.
+
+    :param declared: what it runs with, as JSON: option → value.
+    """
     connection.execute(delete(component).where(component.c.heartbeat_at < at - round(_FORGET_SECONDS * SECOND)))
     identifier = uuid7()
     connection.execute(
         insert(component).values(
-            id=identifier, kind=kind, hostname=socket.gethostname(), pid=os.getpid(), started_at=at, heartbeat_at=at
+            id=identifier,
+            kind=kind,
+            hostname=socket.gethostname(),
+            pid=os.getpid(),
+            started_at=at,
+            heartbeat_at=at,
+            declared=declared,
+            clock_offset=now() - at,
         )
     )
     return identifier
@@ -34,9 +45,8 @@ def register(connection: Connection, kind: str, at: int) -> str:
 
 def beat(connection: Connection, identifier: str, at: int, metrics: str | None = None) -> None:
     """It is alive at ``at``; ``metrics``: its figures as JSON."""
-    connection.execute(
-        update(component).where(component.c.id == identifier).values(heartbeat_at=at, metrics=metrics, ended_at=None)
-    )
+    values = {"heartbeat_at": at, "metrics": metrics, "ended_at": None, "clock_offset": now() - at}
+    connection.execute(update(component).where(component.c.id == identifier).values(**values))
 
 
 def end(connection: Connection, identifier: str, at: int) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from runtime.core.clock import SECOND
 from runtime.core.clock import now as clock_now
 from runtime.core.errors import DatabaseError
-from runtime.db.postgres import ConflictError, postgres_engine
+from runtime.db.postgres import ConflictError, Patience, postgres_engine
 from runtime.db.schema import REVISION
 
 if TYPE_CHECKING:
@@ -37,15 +37,22 @@ _REVISION = re.compile(r"\d{4}")
 class Database:
     """A pool of connections. Thread-safe; not to be used across a fork.
 
+    :param busy_timeout: seconds that a writer to SQLite waits for another one.
     :param application: what a PostgreSQL server shows as the name of these connections.
+    :param patience: how long client and server of PostgreSQL wait for each other.
 
     Raises :class:`DatabaseError` where the URL is none, or its driver is not installed.
     """
 
-    def __init__(self, url: str, *, busy_timeout: float = 30.0, application: str = "hybrid") -> None:
+    def __init__(
+        self, url: str, *, busy_timeout: float = 30.0, application: str = "hybrid", patience: Patience | None = None
+    ) -> None:
         parsed = parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
-        self.engine = _sqlite_engine(parsed, busy_timeout) if self.is_sqlite else postgres_engine(parsed, application)
+        if self.is_sqlite:
+            self.engine = _sqlite_engine(parsed, busy_timeout)
+        else:
+            self.engine = postgres_engine(parsed, application, patience or Patience())
         self._write_lock: Any = threading.Lock() if self.is_sqlite else nullcontext()
         self._reading: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         self._writing: dict[str, Any] = {"write": True} if self.is_sqlite else {}
@@ -89,13 +96,18 @@ class Database:
             raise OperationalError(None, None, error) from error
 
 
-def open_database(settings: Settings, application: str = "hybrid") -> Database:
+def open_database(settings: Settings, daemon: str = "") -> Database:
     """Open a migrated DB. Raises :class:`DatabaseError` where it is missing, not migrated, or too new.
 
-    :param application: what a PostgreSQL server shows as the name of these connections.
+    :param daemon: what a PostgreSQL server shows as the name of these connections. A daemon gives up one that is
+        silent for ``answer_timeout``; a command waits as long as its user does.
     """
-    url = settings.database.sql_alchemy_conn
-    database = Database(url, busy_timeout=settings.database.sqlite_busy_timeout, application=application)
+    section = settings.database
+    url = section.sql_alchemy_conn
+    patience = Patience(section.answer_timeout if daemon else 0.0, section.idle_transaction_timeout)
+    database = Database(
+        url, busy_timeout=section.sqlite_busy_timeout, application=daemon or "hybrid", patience=patience
+    )
     path = sqlite_path(url)
     try:
         if path is not None and not path.exists():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sqlalchemy.exc import DBAPIError
 
@@ -17,15 +18,22 @@ class Presence:
     """A component's life.
 
     :param figures: its figures as JSON.
+    :param declared: what it runs with (:func:`runtime.config.parity.declare`).
 
     Raises ``DBAPIError`` where the row cannot be written.
     """
 
-    def __init__(self, database: Database, kind: str, figures: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        kind: str,
+        figures: Callable[[], str | None] = lambda: None,
+        declared: Mapping[str, str] | None = None,
+    ) -> None:
         self._database = database
         self._figures = figures
         with database.write() as connection:
-            self._id = components.register(connection, kind, database_clock(connection))
+            self._id = components.register(connection, kind, database_clock(connection), json.dumps(declared or {}))
 
     def beat(self) -> None:
         """Say that it lives. Never raises: a database that is away is told in the log."""

@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeDecorator
 
 from runtime.core.states import AttemptState, RunState, TaskState
 
-REVISION = "0003"
+REVISION = "0004"
 """Newest migration; a DB at another one is refused."""
 
 metadata = MetaData(
@@ -129,6 +129,8 @@ scheduler = Table(
     Column("lease_expires_at", Micros, nullable=False),
     Column("ended_at", Micros),
     Column("metrics", Text),
+    Column("declared", Text),
+    Column("clock_offset", BigInteger),
 )
 
 component = Table(
@@ -142,6 +144,8 @@ component = Table(
     Column("heartbeat_at", Micros, nullable=False),
     Column("ended_at", Micros),
     Column("metrics", Text),
+    Column("declared", Text),
+    Column("clock_offset", BigInteger),
 )
 
 dag_run = Table(

@@ -92,6 +92,12 @@ FIGURES = (
         "Attempts that ended without a report of their own, whatever became of the task.",
     ),
     Figure(
+        "scheduler.leaks_mended",
+        "counter",
+        "scheduler",
+        "Slots that an executor or the scheduler had forgotten to free; each is told in the log, and is a bug.",
+    ),
+    Figure(
         "task_instances_without_heartbeats_killed",
         "counter",
         "scheduler",

@@ -8,6 +8,7 @@ import signal
 import threading
 
 from runtime.config import Settings
+from runtime.config.parity import declare
 from runtime.db.components import BEAT_SECONDS, DAG_PROCESSOR
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import open_database
@@ -26,7 +27,7 @@ def run_processor(settings: Settings) -> int:
     try:
         store = DatabaseDagStore(database, paused_at_creation=settings.core.dags_are_paused_at_creation)
         processor = make_processor(settings, store)
-        presence = Presence(database, DAG_PROCESSOR)
+        presence = Presence(database, DAG_PROCESSOR, declared=declare(settings, DAG_PROCESSOR))
         log.info("watching %s", settings.core.dags_folder)
         gc.freeze()
         try:

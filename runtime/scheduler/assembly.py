@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import OperationalError
 
 from executors.base import BaseExecutor
 from executors.context import ExecutorContext
+from executors.errors import TaskServiceAwayError
 from executors.registry import ConfiguredExecutor, ExecutorRegistry
 from runtime.config import Settings
+from runtime.config.parity import SCHEDULER, SIGNING_KEY, declare
 from runtime.config.routing import make_router
 from runtime.config.worker import remote_worker_config, worker_config
 from runtime.db.engine import Database
@@ -81,7 +86,10 @@ def assemble(
         local=frozenset(executor.name.name for executor in registry if executor.cls.is_local),
         piped=frozenset(name for name, ticketed in tickets.items() if ticketed is None),
     )
-    memory, options = Memory(identity, make_router(settings, registry.names)), loop_options(settings)
+    # Where no executor needs tickets there may be no key, and none is made.
+    keys = {SIGNING_KEY: load_tokens().key_id()} if any(tickets.values()) else {}
+    options = replace(loop_options(settings), declared=json.dumps(declare(settings, SCHEDULER, keys)))
+    memory = Memory(identity, make_router(settings, registry.names))
     scheduler = Scheduler(database, memory, lanes, policy, options, bell=bell, stats=stats)
     return Assembly(scheduler, lanes, registry, waker)
 
@@ -98,6 +106,18 @@ def loop_options(settings: Settings) -> LoopOptions:
         runs_to_create=section.max_dagruns_to_create_per_loop,
         runs_to_claim=section.max_dagruns_per_loop_to_schedule,
     )
+
+
+def _patient(service: TaskService) -> Callable[[Sequence[bytes]], list[bytes]]:
+    """The service as an executor knows it: a database that is away is no failure of an executor."""
+
+    def answer(requests: Sequence[bytes]) -> list[bytes]:
+        try:
+            return service(requests)
+        except OperationalError as error:
+            raise TaskServiceAwayError(" ".join(str(error.orig).split())) from error
+
+    return answer
 
 
 def _let_launches_find_hybrid() -> None:
@@ -135,7 +155,7 @@ def _lane(
             name=name,
             options=executor.options,
             stats=stats,
-            task_service=service,
+            task_service=_patient(service),
             worker_entry=WORKER_ENTRY,
             worker_config=(worker_config if executor.cls.is_local else remote_worker_config)(settings),
             callback_sink=lane.send_callback,

@@ -109,8 +109,15 @@ def events(executor: BaseExecutor) -> tuple[list[ExecutorEvent], list[str]]:
 
 def answer(executor: BaseExecutor, method: str, args: Sequence[Any]) -> Any:
     """What the executor answers to a question. It gets lists of its own, which it may change."""
+    if method == "held":
+        return held(executor)
     value = getattr(executor, method)(*[list(arg) if isinstance(arg, list) else arg for arg in args])
     return _CHECKS[method](value, *args) if method in _CHECKS else value
+
+
+def held(executor: BaseExecutor) -> frozenset[TaskInstanceKey]:
+    """The attempts that occupy its slots, without those whose ends nobody has taken yet."""
+    return frozenset(key for key in (*executor.queued_tasks, *executor.running) if _is_key(key))
 
 
 def not_adopted(value: object, offered: Iterable[TaskInstanceRef]) -> list[TaskInstanceRef]:

@@ -15,11 +15,18 @@ class LoopOptions:
 
     idle_sleep: float = 1.0
     job_heartbeat: float = 5.0
-    lease: float = 15.0
+    lease: float = 10.0
     heartbeat_timeout: float = 60.0
     queued_timeout: float = 600.0
     runs_to_create: int = 10
     runs_to_claim: int = 20
+    declared: str = "{}"
+    """What this scheduler runs with, as JSON (:func:`runtime.config.parity.declare`)."""
+
+    @property
+    def renewal(self) -> float:
+        """Seconds between two renewals of the lease, and between two looks at those of others: three may fail."""
+        return min(self.job_heartbeat, self.lease / 4)
 
 
 @dataclass(slots=True)
@@ -40,6 +47,8 @@ class Schedule:
     look: int = 0
     lease: int = 0
     status: int = 0
+    burial: int = 0
+    sharing: int = 0
     chores: int = 0
     silence: int = 0
     rerouting: int = 0

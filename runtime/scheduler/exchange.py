@@ -18,6 +18,7 @@ from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.mailbox import CallAnswer, CallbackSent
 from runtime.scheduler.memory import Memory, Offer
 from runtime.scheduler.orders import StandingOrders
+from runtime.scheduler.reconciling import Reconciler, Stocktaking
 from runtime.scheduler.recovery import offers_again, take_answer
 from runtime.scheduler.step import Slots, Step
 
@@ -45,6 +46,7 @@ class Exchange:
         self._memory = memory
         self._policy = policy
         self._stats = stats
+        self.reconciler = Reconciler(lanes, memory, policy)
 
     def take(self, brought: Brought) -> Brought:
         """Add what the lanes have brought since the last time."""
@@ -52,7 +54,7 @@ class Exchange:
         for lane in self._lanes.values():
             for thing in lane.take():
                 if isinstance(thing, CallAnswer):
-                    take_answer(self._memory, self._lanes, thing)
+                    self._take_answer(thing)
                 elif isinstance(thing, Succeeded | Failed | Lost):
                     if thing.key.attempt_id in ended or thing.key.attempt_id not in self._memory.handed:
                         self._stats.incr("scheduler.duplicate_events")
@@ -65,6 +67,12 @@ class Exchange:
                 elif isinstance(thing, CallbackSent):
                     brought.callbacks.append(thing)
         return brought
+
+    def _take_answer(self, answer: CallAnswer) -> None:
+        if isinstance(answer.token, Stocktaking):
+            self.reconciler.take(answer)
+        else:
+            take_answer(self._memory, self._lanes, answer)
 
     def hand_over(self, step: Step, offers: Offers) -> None:
         """Pass on what a step decided, once it is committed."""
@@ -116,6 +124,7 @@ class Exchange:
 
     def _offer(self, offer: Offer) -> None:
         token = replace(offer, asked=offer.asked + 1)
+        self._memory.offered.update(ref.key.attempt_id for ref in offer.refs)
         if offer.executor in self._lanes:
             self._lanes[offer.executor].call("try_adopt_task_instances", offer.refs, token=token)
         else:

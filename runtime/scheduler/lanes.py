@@ -140,6 +140,10 @@ class Lane:
         limit = self._call_deadline if deadline is None else deadline
         self._mail.post_question(Question(method_name, args, token, self._clock() + limit))
 
+    def take_stock(self, token: object) -> None:
+        """Ask which attempts the executor holds; the :class:`CallAnswer` brings their keys as a frozenset."""
+        self._mail.post_question(Question("held", (), token, self._clock() + self._call_deadline))
+
     def take(self) -> list[Delivery]:
         """Everything that came since the last time, oldest first; overdue questions are answered here."""
         taken, overdue = self._mail.take(self._clock())

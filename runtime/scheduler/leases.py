@@ -13,9 +13,9 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from runtime.core.clock import SECOND
+from runtime.core.clock import SECOND, now
 from runtime.core.ids import uuid7
 from runtime.db.engine import database_clock
 from runtime.db.schema import dag_run, scheduler
@@ -39,8 +39,16 @@ class Identity:
     boot_id: str = field(default_factory=boot_id)
 
 
-def register(connection: Connection, me: Identity, lease_seconds: float) -> None:
-    """Begin this scheduler's life."""
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Ids of the other schedulers: those that live, their lease not expired, and those that were buried just now."""
+
+    live: list[str]
+    dead: list[str] = field(default_factory=list)
+
+
+def register(connection: Connection, me: Identity, lease_seconds: float, declared: str | None = None) -> None:
+    """Begin this scheduler's life. ``declared``: what it runs with, as JSON (:func:`runtime.config.parity.declare`)."""
     at = database_clock(connection)
     connection.execute(
         insert(scheduler).values(
@@ -52,6 +60,8 @@ def register(connection: Connection, me: Identity, lease_seconds: float) -> None
             started_at=at,
             heartbeat_at=at,
             lease_expires_at=at + round(lease_seconds * SECOND),
+            declared=declared,
+            clock_offset=now() - at,
         )
     )
 
@@ -72,7 +82,12 @@ def renew(connection: Connection, me: Identity, lease_seconds: float, metrics: s
     connection.execute(
         update(scheduler)
         .where(scheduler.c.id == me.id, scheduler.c.ended_at.is_(None))
-        .values(heartbeat_at=at, lease_expires_at=at + round(lease_seconds * SECOND), metrics=metrics)
+        .values(
+            heartbeat_at=at,
+            lease_expires_at=at + round(lease_seconds * SECOND),
+            metrics=metrics,
+            clock_offset=now() - at,
+        )
     )
 
 
@@ -85,29 +100,25 @@ def end(connection: Connection, identifier: str) -> None:
     connection.execute(update(dag_run).where(dag_run.c.lease_owner == identifier).values(lease_owner=None))
 
 
-def bury_dead(connection: Connection, me: Identity) -> list[str]:
-    """End the schedulers that are dead; return their ids.
+def bury_dead(connection: Connection, me: Identity) -> Others:
+    """End the schedulers that are dead.
 
-    One of this host is dead when its process is; one of another host, when its lease has expired.
+    One of this host is dead when its process is; one of another host, when its lease has expired. Those that seem to be
+    are locked before they are judged for good; nobody waits for us, for the rows of the living are only read. One
+    whose transaction is still open keeps its row locked, and is left for the next time.
     """
     at = database_clock(connection)
-    query = (
-        select(scheduler)
-        .where(scheduler.c.ended_at.is_(None), scheduler.c.id != me.id)
-        .order_by(scheduler.c.id)
-        .with_for_update(skip_locked=True, key_share=True)
-    )
-    dead = [row.id for row in connection.execute(query) if _is_dead(row, me, at)]
+    others = select(scheduler).where(scheduler.c.ended_at.is_(None), scheduler.c.id != me.id).order_by(scheduler.c.id)
+    rows = connection.execute(others).all()
+    live = [row.id for row in rows if row.lease_expires_at > at and not _is_dead(row, me, at)]
+    suspects = [row.id for row in rows if _is_dead(row, me, at)]
+    if not suspects:
+        return Others(live)
+    lock = others.where(scheduler.c.id.in_(suspects)).with_for_update(skip_locked=True, key_share=True)
+    dead = [row.id for row in connection.execute(lock) if _is_dead(row, me, at)]
     for identifier in dead:
         end(connection, identifier)
-    return dead
-
-
-def live_schedulers(connection: Connection) -> int:
-    """How many are alive now."""
-    at = database_clock(connection)
-    query = select(func.count()).where(scheduler.c.ended_at.is_(None), scheduler.c.lease_expires_at > at)
-    return int(connection.execute(query).scalar_one())
+    return Others(live, dead)
 
 
 def _is_dead(row: Row[Any], me: Identity, at: int) -> bool:

@@ -19,7 +19,8 @@ NOT_NOW: LimitKey = ("not now", "")
 """Held by a step that looks at one run only."""
 
 
-_POOLS = select(pool.c.name, pool.c.slots).order_by(pool.c.name).with_for_update(key_share=True)
+_POOLS = select(pool.c.name, pool.c.slots).order_by(pool.c.name)
+_LOCKED_POOLS = _POOLS.with_for_update(key_share=True)
 _USED = (
     select(task_instance.c.pool, func.sum(task_instance.c.pool_slots))
     .where(task_instance_is_active)
@@ -56,9 +57,13 @@ class Limits:
         return None
 
 
-def read_pools(connection: Connection) -> dict[str, int]:
-    """Lock the pools; return the free slots of each. A pool of -1 slots is unlimited."""
-    free = {name: UNLIMITED if slots < 0 else slots for name, slots in connection.execute(_POOLS)}
+def read_pools(connection: Connection, *, lock: bool = True) -> dict[str, int]:
+    """Lock the pools; return the free slots of each. A pool of -1 slots is unlimited.
+
+    :param lock: false where nothing is taken: what is returned may be used up the next moment.
+    """
+    pools = connection.execute(_LOCKED_POOLS if lock else _POOLS)
+    free = {name: UNLIMITED if slots < 0 else slots for name, slots in pools}
     # A second statement: one that waited for the locks would still count with the snapshot from before the wait.
     for name, slots in connection.execute(_USED):
         if name in free:

@@ -108,6 +108,14 @@ def claimable_runs(
     return [row for row in rows if _fits(row, active)]
 
 
+def count_claimable(connection: Connection, most: int, *, besides: Collection[int] = ()) -> int:
+    """How many runs there are to be claimed, by anybody; counts up to ``most``. Locks nothing."""
+    query = _CLAIMABLE.with_only_columns(dag_run.c.id, maintain_column_froms=True).limit(most)
+    if besides:
+        query = query.where(dag_run.c.id.not_in(besides))
+    return len(connection.execute(query).all())
+
+
 def claim(connection: Connection, row: Row[Any], me: Identity, graphs: GraphCache, at: int) -> RunModel:
     """Take the lease of a run, start it where it is queued, and load it. What its inbox holds is thereby applied."""
     started_at = row.start_date if row.state == RunState.RUNNING and row.start_date else at
@@ -133,8 +141,19 @@ def claim(connection: Connection, row: Row[Any], me: Identity, graphs: GraphCach
     return model
 
 
-def reload(connection: Connection, old: RunModel) -> RunModel:
-    """Build the model of a run anew, under the same lease."""
+def reload(connection: Connection, old: RunModel) -> RunModel | None:
+    """Build the model of a run anew, under the same lease; ``None`` where that is over.
+
+    So it is after a commit that let go of the run, or ended it, and whose answer was lost.
+    """
+    lease = select(dag_run.c.id).where(
+        run_is_open,
+        dag_run.c.id == old.id,
+        dag_run.c.lease_owner.is_not(None),
+        dag_run.c.lease_epoch == old.epoch,
+    )
+    if connection.execute(lease).first() is None:
+        return None
     model = RunModel(
         identifier=old.id,
         run_id=old.run_id,

@@ -25,7 +25,7 @@ from runtime.scheduler.duties import Brought, LoopOptions, Schedule
 from runtime.scheduler.exchange import Exchange, Offers
 from runtime.scheduler.health import Health
 from runtime.scheduler.lanes import Lane
-from runtime.scheduler.limits import NOT_NOW
+from runtime.scheduler.limits import NOT_NOW, read_pools
 from runtime.scheduler.loading import (
     claim,
     claimable_runs,
@@ -39,9 +39,10 @@ from runtime.scheduler.losses import LossPolicy, resolve, settle_quiet
 from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.orders import StandingOrders
 from runtime.scheduler.recording import record_accepted, record_callbacks, record_pending
-from runtime.scheduler.recovery import recover, stop_cleared
+from runtime.scheduler.recovery import recover, stop_cleared, tell_of_ends
 from runtime.scheduler.rerouting import reroute_waiting
 from runtime.scheduler.runs import RunModel
+from runtime.scheduler.sharing import PATIENCE, Shares
 from runtime.scheduler.silence import Silence
 from runtime.scheduler.status import gauge_lanes, write_status
 from runtime.scheduler.step import Slots, Step
@@ -98,6 +99,7 @@ class Scheduler:
         self._last_step = clock()
         self._silence = Silence(self._last_step, by_database_clock=clock is clock_now)
         self._orders = StandingOrders(lanes)
+        self._shares = Shares()
         self._exchange = Exchange(lanes, memory, policy, self.stats, self._orders)
         self._shown: dict[str, Health] = {}
         self._brought = Brought()
@@ -106,9 +108,10 @@ class Scheduler:
     def begin(self) -> None:
         """Register this scheduler; bury dead ones, so that their runs can be claimed."""
         with self.database.write() as connection:
-            leases.register(connection, self.memory.identity, self.options.lease)
-            dead = leases.bury_dead(connection, self.memory.identity)
-        self._count({BURIED: len(dead)})
+            leases.register(connection, self.memory.identity, self.options.lease, self.options.declared)
+            others = leases.bury_dead(connection, self.memory.identity)
+        self._shares.meet(others.live)
+        self._count({BURIED: len(others.dead)})
 
     def finish(self) -> None:
         """Give the runs back."""
@@ -169,7 +172,7 @@ class Scheduler:
             or memory.runs
             or memory.handed
             or memory.quiescing
-            or at >= min(schedule.lease, schedule.status, schedule.chores)
+            or at >= min(schedule.lease, schedule.burial, schedule.status, schedule.chores)
         ):
             return False
         with self.database.read() as connection:
@@ -232,6 +235,7 @@ class Scheduler:
         offers = recover(step, self.policy, loaded) if loaded else {}
         self._again |= step.dispatch(self._slots())
         step.finish_runs()
+        self._let_go_of_runs(step)
         self._report_in(step)
         return offers
 
@@ -242,6 +246,8 @@ class Scheduler:
             self._schedule.status = 0  # whoever gave them waits to see them followed
         if self._schedule.is_due("silence", step.at, SILENCE):
             self._silence.check(step, self.policy, self.options.heartbeat_timeout)
+        if self._schedule.is_due("burial", step.at, self.options.renewal):
+            self._look_at_others(step)
         if self._schedule.is_due("chores", step.at, CHORES):
             self._do_chores(step)
         if not self.dispatching:
@@ -250,10 +256,23 @@ class Scheduler:
             reroute_waiting(step, self._slots())
         options = self.options
         create_due_runs(connection, memory.graphs, limit=options.runs_to_create, at=step.at, actor=step.batch.actor)
-        rows = claimable_runs(connection, options.runs_to_claim, besides=memory.quarantined)
+        most, besides = options.runs_to_claim, memory.quarantined
+        room = self._shares.room(connection, memory.identity, most=most, besides=besides, at=step.at)
+        rows = claimable_runs(connection, room, besides=besides) if room else []
         if len(rows) == options.runs_to_claim:
             self._look_soon()
         return self._claim(step, rows)
+
+    def _look_at_others(self, step: Step) -> None:
+        others = leases.bury_dead(step.connection, self.memory.identity)
+        step.counted[BURIED] += len(others.dead)
+        self._shares.meet(others.live)
+
+    def _let_go_of_runs(self, step: Step) -> None:
+        """Leave to other schedulers what is theirs to decide; all that rests, when this one is about to end."""
+        surplus = self._shares.surplus if self.dispatching else len(self.memory.runs)
+        if surplus and self._shares.are_shared and self._schedule.is_due("sharing", step.at, PATIENCE):
+            step.let_go([run for run in self.memory.runs.values() if step.rests(run)][:surplus])
 
     def _claim(self, step: Step, rows: Iterable[Row[Any]]) -> list[RunModel]:
         runs = []
@@ -264,11 +283,11 @@ class Scheduler:
         return runs
 
     def _do_chores(self, step: Step) -> None:
-        step.counted[BURIED] += len(leases.bury_dead(step.connection, self.memory.identity))
-        check_queued(step, self.policy, self.options.queued_timeout)
+        check_queued(step, self.policy, self.options.queued_timeout, forgotten=2 * CHORES)
+        self._exchange.reconciler.check(step, self.options.heartbeat_timeout)
         drop_stray_inbox_rows(step.connection)
         release_forgotten(step.connection, self.memory.identity, {*self.memory.runs, *self.memory.quarantined})
-        self.memory.ready.unpark_all()
+        self.memory.ready.look_again(read_pools(step.connection, lock=False))
 
     def _refresh_pauses(self, connection: Connection) -> None:
         paused = paused_dags(connection)
@@ -292,7 +311,13 @@ class Scheduler:
         # Before the reading: what is undone while it lasts must leave the run stale.
         step.touch(old)
         run = reload(step.connection, old)
+        if run is None:
+            log.warning("run %s of %s is no longer this scheduler's", old.run_id, old.graph.dag_id)
+            self.memory.drop(old)
+            tell_of_ends(step, identifier)
+            return []
         step.adopt_run(run)
+        tell_of_ends(step, identifier)
         return [run]
 
     def _free(self, step: Step, brought: Brought) -> None:
@@ -305,7 +330,7 @@ class Scheduler:
     def _report_in(self, step: Step) -> None:
         options, me = self.options, self.memory.identity
         statuses = self._exchange.statuses()
-        if self._schedule.is_due("lease", step.at, min(options.job_heartbeat, options.lease / 3)):
+        if self._schedule.is_due("lease", step.at, options.renewal):
             self.stats.incr("scheduler_heartbeat")
             self.stats.gauge("scheduler.dagruns.running", len(self.memory.runs))
             gauge_lanes(self.stats, statuses)
@@ -323,7 +348,7 @@ class Scheduler:
         memory = self.memory
         for identifier in step.quieted:
             memory.quiescing.pop(identifier, None)
-        for run in step.ended_runs:
+        for run in (*step.ended_runs, *step.released_runs):
             memory.drop(run)
         self._exchange.hand_over(step, offers)
         count_batch(self.stats, step.batch)

@@ -85,6 +85,8 @@ class Memory:
     """Attempts of cleared instances that their executor was asked to stop: they get their grace, and report."""
     unadopted: list[Offer] = field(default_factory=list)
     """To be made again: the executor could not answer. Their attempts take their slots meanwhile."""
+    offered: set[str] = field(default_factory=set)
+    """Attempts that an executor was asked to adopt, until it has said which it has."""
     stale: set[int] = field(default_factory=set)
     """Runs whose model must be read again."""
     quarantined: set[int] = field(default_factory=set)

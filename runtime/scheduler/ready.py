@@ -20,6 +20,8 @@ Chain = tuple[str, ...]
 """Executors in the order in which they are tried; mostly just one."""
 LimitKey = tuple[str, str]
 """What blocks: ("pool", name), ("run", run id), ("paused", dag id)."""
+Bay = tuple[Chain, int]
+"""Where an entry is parked under a limit: with those of its chain that need as many places of it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,7 +44,7 @@ class ReadyQueues:
 
     def __init__(self) -> None:
         self._queues: dict[Chain, list[Entry]] = {}
-        self._parked: dict[LimitKey, dict[Chain, list[Entry]]] = {}
+        self._parked: dict[LimitKey, dict[Bay, list[Entry]]] = {}
         self._sequence = 0
 
     def add(self, instance: Instance, *chain: str) -> None:
@@ -57,16 +59,16 @@ class ReadyQueues:
         heapq.heappush(self._queues.setdefault(entry.instance.chain, []), entry)
 
     def unpark(self, limit: LimitKey, count: int) -> None:
-        """The limit freed ``count`` places: let as many of those it held stand in their queues again, best first.
+        """The limit freed ``count`` places: let those that may fit into them stand in their queues again, best first.
 
-        As many of each executor, for the one that has the best may be full; and those that need more places than were
-        freed besides, for there may be more.
+        As many of each executor, for the one that has the best may be full. Of those that need more places than were
+        freed, one, for there may be more: had there been room for another, it would not have been parked.
         """
         parked = self._parked.get(limit, {})
-        for chain, entries in list(parked.items()):
-            self._unpark(entries, count, by_slots=limit[0] == "pool")
+        for bay, entries in list(parked.items()):
+            self._unpark(entries, -(-count // bay[1]))
             if not entries:
-                del parked[chain]
+                del parked[bay]
         if not parked:
             self._parked.pop(limit, None)
 
@@ -75,22 +77,25 @@ class ReadyQueues:
         for entries in self._parked.pop(limit, {}).values():
             self._unpark(entries, len(entries))
 
-    def unpark_all(self) -> None:
-        """Let everything stand in its queue again: a limit may have been raised from outside. Forgets what is dead."""
-        for limit in list(self._parked):
-            self.unpark_everything(limit)
-        for chain, entries in list(self._queues.items()):
-            self._queues[chain] = [entry for entry in entries if entry.is_live]
-            heapq.heapify(self._queues[chain])
+    def look_again(self, pools: Mapping[str, int]) -> None:
+        """A limit may have been raised from outside: as many as there is room for stand in their queues again. Forgets
+        what is dead. Not all at once: whoever waits behind a pool, in thousands, would hold up a step for everybody.
+
+        :param pools: the free slots of each; of another limit, one place is tried.
+        """
+        parked = (entries for bays in self._parked.values() for entries in bays.values())
+        for entries in (*self._queues.values(), *parked):
+            _forget_dead(entries)
+        for kind, name in list(self._parked):
+            self.unpark((kind, name), max(1, pools.get(name, 0)) if kind == "pool" else 1)
 
     def choose(
         self,
         free: Mapping[str, int],
-        total: int,
         blocked_by: Callable[[Instance], LimitKey | None],
         leaves: Callable[[str], bool] = lambda _: False,
     ) -> list[Entry]:
-        """Take up to ``total`` entries, of each executor at most its ``free`` slots, highest priority first.
+        """Take entries, of each executor at most its ``free`` slots, highest priority first.
 
         ``blocked_by`` is asked once an entry and counts the ones it lets through; those it blocks are parked.
         ``leaves(executor)``: whether tasks may go on to the next of their chain when this one has no slot for them.
@@ -101,7 +106,7 @@ class ReadyQueues:
         heads = [(queue[0], chain) for chain, queue in queues if queue and _target(chain, left, leaves)]
         heapq.heapify(heads)
         chosen: list[Entry] = []
-        while heads and len(chosen) < total:
+        while heads:
             _, chain = heapq.heappop(heads)
             target = _target(chain, left, leaves)
             if target is None:
@@ -115,27 +120,37 @@ class ReadyQueues:
                     chosen.append(entry)
                     left[target] -= 1
                 else:
-                    heapq.heappush(self._parked.setdefault(limit, {}).setdefault(chain, []), entry)
+                    self._park(entry, limit, chain)
             if queue:
                 heapq.heappush(heads, (queue[0], chain))
         return chosen
 
     def waiting(self) -> Iterable[Instance]:
         """Everything that waits, parked or not."""
-        parked = (entries for by_chain in self._parked.values() for entries in by_chain.values())
+        parked = (entries for bays in self._parked.values() for entries in bays.values())
         for entries in (*self._queues.values(), *parked):
             yield from (entry.instance for entry in entries if entry.is_live)
 
     def __bool__(self) -> bool:
         return any(self._queues.values())
 
-    def _unpark(self, entries: list[Entry], count: int, *, by_slots: bool = False) -> None:
+    def _park(self, entry: Entry, limit: LimitKey, chain: Chain) -> None:
+        places = entry.instance.node.spec.pool_slots if limit[0] == "pool" else 1
+        heapq.heappush(self._parked.setdefault(limit, {}).setdefault((chain, places), []), entry)
+
+    def _unpark(self, entries: list[Entry], count: int) -> None:
         while entries and count > 0:
             entry = heapq.heappop(entries)
             if entry.is_live:
                 self.put_back(entry)
-                slots = entry.instance.node.spec.pool_slots if by_slots else 1
-                count -= slots if slots <= count else 0
+                count -= 1
+
+
+def _forget_dead(entries: list[Entry]) -> None:
+    alive = [entry for entry in entries if entry.is_live]
+    if len(alive) < len(entries):
+        entries[:] = alive
+        heapq.heapify(entries)
 
 
 def _target(chain: Chain, left: Mapping[str, int], leaves: Callable[[str], bool]) -> str | None:

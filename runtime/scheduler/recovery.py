@@ -74,7 +74,25 @@ def _still_open(memory: Memory, refs: Sequence[TaskInstanceRef]) -> list[TaskIns
     for ref in refs:
         if not memory.is_open(ref.key.attempt_id):
             memory.handed.pop(ref.key.attempt_id, None)
+            memory.offered.discard(ref.key.attempt_id)
     return [ref for ref in refs if ref.key.attempt_id in memory.handed]
+
+
+def tell_of_ends(step: Step, dag_run_id: int) -> None:
+    """See to what executors hold of a run that was read again, and that is over: the inbox rows that would have told of
+    it went with the reading.
+    """
+    memory = step.memory
+    over = [
+        identifier
+        for identifier, handed in memory.handed.items()
+        if handed.dag_run_id == dag_run_id and not memory.is_open(identifier)
+    ]
+    for identifier, attempt in load_attempts(step.connection, over).items() if over else ():
+        if attempt.state is AttemptState.LOST:
+            step.revoked.append(attempt)
+        elif attempt.state not in ATTEMPT_ACTIVE:
+            step.reported.append(memory.handed[identifier])
 
 
 def stop_cleared(step: Step) -> None:
@@ -93,6 +111,7 @@ def take_answer(memory: Memory, lanes: Mapping[str, Lane], answer: CallAnswer) -
     if answer.error is not None and executor in lanes and offer.asked < MOST_OFFERS:
         memory.unadopted.append(offer)
         return
+    memory.offered.difference_update(ref.key.attempt_id for ref in offer.refs)
     missing = {ref.key for ref in (answer.value if answer.error is None else offer.refs)}
     for ref in offer.refs:
         if ref.key not in missing:

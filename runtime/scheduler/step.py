@@ -7,7 +7,7 @@ dropped and read again; what a step wants to hand to executors leaves it only af
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -23,12 +23,13 @@ from runtime.scheduler.limits import Limits, read_pools
 from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.ready import Entry
 from runtime.scheduler.runs import Consequences, Instance, RunModel
+from runtime.scheduler.sharing import let_go
 from runtime.service.attempts import Attempt
 
-INBOX_ROWS = 5_000
+INBOX_ROWS = 1_000
 """Read at most so many at once, so that a step stays short whatever has piled up."""
-DISPATCHES = 1_000
-"""Likewise, for an executor without a limit."""
+DISPATCHES = 250
+"""Likewise, for each executor: a flood on one without a limit takes no step from the others."""
 
 _INBOX = (
     select(
@@ -87,6 +88,8 @@ class Step:
     revoked: list[Attempt] = field(default_factory=list)
     """To be stopped after the commit."""
     ended_runs: list[RunModel] = field(default_factory=list)
+    released_runs: list[RunModel] = field(default_factory=list)
+    """Left to other schedulers."""
     applied: list[int] = field(default_factory=list)
     freed: dict[str, Handed] = field(default_factory=dict)
     """Attempts that their executors have let go of, by id."""
@@ -211,13 +214,14 @@ class Step:
         chosen: list[Entry] = []
         for limit, count in self.released.items():
             self.memory.ready.unpark(limit, count)
-        if slots.free and self.memory.ready:
+        if any(slots.free.values()) and self.memory.ready:
             pools = read_pools(self.connection)
             limits = Limits(
                 {name: free + self.returned[name] for name, free in pools.items()}, self.memory.paused, only
             )
             may_leave = leaves(self.memory.router.fallback, slots.sick, slots.starting)
-            chosen = self.memory.ready.choose(slots.free, DISPATCHES, limits.blocked_by, may_leave)
+            room = {executor: min(free, DISPATCHES) for executor, free in slots.free.items()}
+            chosen = self.memory.ready.choose(room, limits.blocked_by, may_leave)
             for entry in chosen:
                 # All of them first: one that fails must not take the others, which have left their queues, with it.
                 self.touch(entry.instance.run)
@@ -226,7 +230,7 @@ class Step:
         for instance, subject in self.fresh.values():
             reason = self.memory.held.get(instance.id)
             self.batch.schedule(subject, infra_losses=instance.infra_losses, reason=reason)
-        return len(chosen) == DISPATCHES
+        return DISPATCHES in Counter(entry.instance.executor for entry in chosen).values()
 
     def finish_runs(self) -> None:
         """End the touched runs that have nothing left to do."""
@@ -256,6 +260,18 @@ class Step:
             reason=reason,
         )
         self.ended_runs.append(run)
+
+    def rests(self, run: RunModel) -> bool:
+        """Whether nothing of the run is under way, neither anywhere nor in this step."""
+        return run.active == 0 and run.id not in self.touched and run.id not in self.memory.stale
+
+    def let_go(self, runs: Sequence[RunModel]) -> None:
+        """Give up the leases of ``runs``, which rest."""
+        for run in runs:
+            # Before the writing: where nobody knows whether it was committed, the run is read again.
+            self.touch(run)
+        let_go(self.connection, self.memory.identity, runs)
+        self.released_runs += runs
 
     def write(self) -> None:
         """Write all of it, and forget the inbox rows whose consequences it holds."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 
 from runtime.core.clock import SECOND
 from runtime.core.states import TASK_ACTIVE, AttemptState, RunState, TaskState
@@ -48,7 +48,7 @@ def check_heartbeats(step: Step, policy: LossPolicy, timeout: float, *, skew: in
         )
     )
     reason = f"no heartbeat for {timeout:.0f} s"
-    for attempt, instance in _overdue(step, silent):
+    for attempt, instance in _overdue(step, step.connection.execute(silent).scalars()):
         if not by_http and attempt.row.executor not in policy.piped:
             continue
         if attempt.row.executor in policy.local and attempt.row.hostname == policy.hostname:
@@ -59,23 +59,29 @@ def check_heartbeats(step: Step, policy: LossPolicy, timeout: float, *, skew: in
         step.counted["task_instances_without_heartbeats_killed"] += 1
 
 
-def check_queued(step: Step, policy: LossPolicy, timeout: float) -> None:
-    """Take back the attempts that nobody has started for ``timeout`` seconds, and dispatch them again."""
-    stuck = (
-        select(task_attempt.c.id)
+def check_queued(step: Step, policy: LossPolicy, timeout: float, *, forgotten: float) -> None:
+    """Take back the attempts that nobody has started for ``timeout`` seconds, and dispatch them again.
+
+    :param forgotten: seconds after which this is done with those that no executor of this scheduler holds.
+    """
+    waiting = (
+        select(task_attempt.c.id, task_attempt.c.queued_at)
         .join(dag_run, dag_run.c.id == task_attempt.c.dag_run_id)
         .where(
             dag_run.c.lease_owner == step.memory.identity.id,
             attempt_is_active,
             task_attempt.c.state == AttemptState.QUEUED,
-            task_attempt.c.queued_at < step.at - round(timeout * SECOND),
+            task_attempt.c.queued_at < step.at - round(min(timeout, forgotten) * SECOND),
         )
     )
-    overdue = _overdue(step, stuck)
+    since, handed = step.at - round(timeout * SECOND), step.memory.handed
+    rows = step.connection.execute(waiting)
+    overdue = _overdue(step, [row.id for row in rows if row.queued_at < since or row.id not in handed])
     reasons = _reasons(step, [attempt.row.id for attempt, _ in overdue]) if overdue else {}
     for attempt, instance in overdue:
         why = reasons.get(attempt.row.id)
-        lose(step, policy, instance, attempt, f"not started within {timeout:.0f} s{f': {why}' if why else ''}")
+        reason = f"not started within {timeout:.0f} s{f': {why}' if why else ''}"
+        lose(step, policy, instance, attempt, reason if attempt.row.id in handed else "no executor holds it")
         step.revoked.append(attempt)
 
 
@@ -85,8 +91,7 @@ def _reasons(step: Step, ids: list[str]) -> dict[str, str | None]:
     return {row.id: row.reason for row in step.connection.execute(query)}
 
 
-def _overdue(step: Step, query: Select[Any]) -> list[tuple[Attempt, Instance]]:
-    found_ids = step.connection.execute(query).scalars()
+def _overdue(step: Step, found_ids: Iterable[str]) -> list[tuple[Attempt, Instance]]:
     ids = [identifier for identifier in found_ids if identifier not in step.memory.quiescing]
     found = []
     for attempt in load_attempts(step.connection, ids).values() if ids else ():

@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 
 from runtime.config import Settings
+from runtime.config.parity import LOG_KEY
 from runtime.core.errors import ConfigError, HybridError
 from runtime.tokens.tokens import LOG, Tokens
 
@@ -36,6 +37,18 @@ def log_secret(settings: Settings) -> str:
     """
     configured = _configured("[logging] worker_log_server_secret", settings.logging.worker_log_server_secret)
     return configured or hmac.new(_signing_key(settings), LOG.encode(), hashlib.sha512).hexdigest()
+
+
+def log_key_id(settings: Settings) -> dict[str, str]:
+    """What a process that hands out logs, or asks for them, declares of its key
+    (:func:`runtime.config.parity.declare`). Where there is no key yet, none is made: empty.
+
+    Raises what :func:`load_tokens` raises.
+    """
+    has_one = settings.logging.worker_log_server_secret or settings.api_auth.jwt_secret
+    if not has_one and not (settings.home / "jwt.key").exists():
+        return {}
+    return {LOG_KEY: load_log_tokens(settings).key_id()}
 
 
 def _configured(option: str, secret: str) -> str:

@@ -34,7 +34,8 @@ class HttpReporter:
 
     :param connect: makes the client; called by the thread, for importing :mod:`http.client` takes its time.
     :param loop: where answers are heard.
-    :param patience: seconds that what user code asked is repeated while nothing is known; then it is told why.
+    :param patience: seconds that what user code asked is repeated while nothing is known; then it is told why. Longer
+        than a supervisor endures the same silence: an API that is away must not become a failure of the task's own.
     :param say: takes a line about an API that does not answer, or does again; called by the thread.
     """
 

@@ -32,7 +32,7 @@ from runtime.worker.http_reporter import HttpReporter
 from runtime.worker.linux import adopt_orphans, boot_id, boottime, set_dumpable, sweep_children
 from runtime.worker.loop import Loop
 from runtime.worker.session import Host
-from runtime.worker.settings import FENCE_MARGIN, WorkerSettings, read_settings
+from runtime.worker.settings import WorkerSettings, read_settings
 from runtime.worker.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class RemoteWorker:
         return HttpReporter(
             lambda: ApiClient(self._endpoint, credentials, self._timeout, self._connection),
             loop,
-            patience=max(1.0, self._settings.heartbeat_timeout - FENCE_MARGIN),
+            patience=self._settings.heartbeat_timeout,
             say=lambda text: log.warning("%s", text),
         )
 

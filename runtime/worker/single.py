@@ -32,7 +32,7 @@ from runtime.worker.http_reporter import HttpReporter
 from runtime.worker.linux import adopt_orphans, boot_id, boottime, set_dumpable, sweep_children
 from runtime.worker.loop import Loop
 from runtime.worker.session import Host, Session
-from runtime.worker.settings import FENCE_MARGIN, WorkerSettings, read_settings
+from runtime.worker.settings import WorkerSettings, read_settings
 from runtime.worker.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Launch:
         self._reporter = HttpReporter(
             self._connect,
             self._loop,
-            patience=max(1.0, self._settings.heartbeat_timeout - FENCE_MARGIN),
+            patience=self._settings.heartbeat_timeout,
             say=lambda text: _tell("WARNING", text),
         )
         self._in_container = os.environ.get(CONTAINER_VARIABLE, "").lower() in ("true", "1")

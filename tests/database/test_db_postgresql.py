@@ -238,7 +238,7 @@ def test_session_defaults_protect_others(database: Database) -> None:
     with database.read() as connection:
         names = ("lock_timeout", "idle_in_transaction_session_timeout", "transaction_isolation")
         shown = [connection.execute(text(f"SHOW {name}")).scalar() for name in names]
-    assert shown == ["5s", "10s", "repeatable read"]
+    assert shown == ["5s", "5s", "repeatable read"]
     with database.write() as connection:
         assert connection.execute(text("SHOW transaction_isolation")).scalar() == "read committed"
 

@@ -20,13 +20,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import closing
-from itertools import groupby, pairwise
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import journal
+import psycopg
+from psycopg.rows import dict_row
 
 from runtime.core.states import LEGAL, TASK_FINISHED, AttemptState, TaskState
 
@@ -35,25 +37,23 @@ ACTIVE = {"queued", "running", "restarting"}
 
 
 class Story:
-    """All rows and journal lines of one home."""
+    """All rows and journal lines of one home.
 
-    def __init__(self, home: Path) -> None:
-        with closing(sqlite3.connect(home / "hybrid.db", timeout=30)) as connection:
-            connection.row_factory = sqlite3.Row
-            connection.execute("BEGIN")  # one snapshot for all of it
+    :param url: of its metadata DB on PostgreSQL; by default it is SQLite, in the home.
+    """
 
-            def rows(sql: str) -> list[Row]:
-                return [dict(row) for row in connection.execute(sql)]
-
+    def __init__(self, home: Path, url: str | None = None) -> None:
+        with _snapshot(home, url) as rows:
             self.runs = rows("SELECT * FROM dag_run")
             self.instances = rows(
                 "SELECT t.*, r.dag_id, r.run_id FROM task_instance t JOIN dag_run r ON r.id = t.dag_run_id"
             )
             self.attempts = rows("SELECT * FROM task_attempt ORDER BY id")
-            self.events = rows("SELECT * FROM event ORDER BY id")
+            self.events = rows(f"SELECT *, {'at' if url is None else 'xmin::text'} AS tx FROM event ORDER BY id")
             self.inbox = rows("SELECT * FROM run_inbox")
             self.schedulers = rows("SELECT * FROM scheduler ORDER BY started_at")
             self.statuses = rows("SELECT * FROM executor_status")
+            self.xcoms = rows("SELECT * FROM xcom")
             self.pools = {row["name"]: row["slots"] for row in rows("SELECT * FROM pool")}
             self.specs = {
                 row["id"]: json.loads(row["spec"])
@@ -66,14 +66,36 @@ class Story:
         self.name = {row["id"]: f"{row['dag_id']}.{row['task_id']} {row['run_id']}" for row in self.instances}
 
 
-def check(home: Path, *, stopped: bool, slots: dict[str, int] | None = None) -> Story:
+@contextmanager
+def _snapshot(home: Path, url: str | None) -> Iterator[Callable[[str], list[Row]]]:
+    """What gives the rows of a query, all of one moment."""
+    if url is None:
+        with closing(sqlite3.connect(home / "hybrid.db", timeout=30)) as connection:
+            connection.row_factory = sqlite3.Row
+            connection.execute("BEGIN")
+            yield lambda sql: [dict(row) for row in connection.execute(sql)]
+        return
+    with psycopg.connect(url.replace("postgresql+psycopg", "postgresql"), row_factory=dict_row) as server:
+        server.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        yield lambda sql: server.execute(sql).fetchall()
+
+
+def check(home: Path, *, stopped: bool, slots: dict[str, int] | None = None, url: str | None = None) -> Story:
     """Verify everything; return what was read.
 
     :param stopped: every scheduler has ended, so that none may be called alive.
     :param slots: executor → ``parallelism``, for invariant 7.
+    :param url: see :class:`Story`.
     """
-    story = Story(home)
-    violations = [
+    story = Story(home, url)
+    violations = violations_of(story, stopped=stopped, slots=slots)
+    assert not violations, "\n".join([f"{len(violations)} violations in {home}:", *violations])
+    return story
+
+
+def violations_of(story: Story, *, stopped: bool, slots: dict[str, int] | None = None) -> list[str]:
+    """Each violation in one line, which begins with the number of its invariant; see :func:`check`."""
+    return [
         *one_process_per_attempt(story),
         *no_overlap(story),
         *legal_history(story),
@@ -86,8 +108,6 @@ def check(home: Path, *, stopped: bool, slots: dict[str, int] | None = None) -> 
         *slots_held(story, slots or {}),
         *leases_released(story, stopped=stopped),
     ]
-    assert not violations, "\n".join([f"{len(violations)} violations in {home}:", *violations])
-    return story
 
 
 def one_process_per_attempt(story: Story) -> Iterator[str]:
@@ -174,7 +194,8 @@ def limits_held(story: Story) -> Iterator[str]:
     run = {row["id"]: row for row in story.runs}
     spec = {identifier: story.specs[row["version_id"]] for identifier, row in run.items()}
     active: set[str] = set()
-    for (at, _), events in groupby(story.events, key=lambda event: (event["at"], event["actor"])):
+    for events in _transactions(story.events):
+        at = events[-1]["at"]
         for event in events:
             if event["task_instance_id"] is not None:
                 (active.add if event["new_state"] in ACTIVE else active.discard)(event["task_instance_id"])
@@ -190,6 +211,16 @@ def limits_held(story: Story) -> Iterator[str]:
             limit = spec[identifier].get("max_active_tasks", 16)
             if used > limit:
                 yield f"5: run {run[identifier]['run_id']} had {used} active tasks of {limit} at {at}"
+
+
+def _transactions(events: list[Row]) -> list[list[Row]]:
+    """The events of each, in an order in which the transactions may have been committed: whoever counted what another
+    one had committed took its ids after it.
+    """
+    grouped: dict[Any, list[Row]] = {}
+    for event in events:
+        grouped.setdefault((event["tx"], event["actor"]), []).append(event)
+    return sorted(grouped.values(), key=lambda group: group[-1]["id"])
 
 
 def run_limit_held(story: Story) -> Iterator[str]:

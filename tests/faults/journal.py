@@ -2,7 +2,9 @@
 
 The lock is the witness of overlap. Every process of an attempt, grandchildren in sessions of their own included,
 inherits the locked descriptor; the kernel lets go of it when the last of them is dead, however it died. An attempt that
-finds its task instance locked was started while something of an older one still ran, and writes ``overlap``.
+finds its task instance locked was started while something of an older one still ran, and writes ``overlap``; or
+``beside``, where the older one is stopped by SIGSTOP, or has been woken within the last second: it runs no more, or
+will find out that it must not.
 
 Standard library only: DAG files import it from their own folder, Bash tasks run it as a script.
 """
@@ -13,14 +15,17 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+GRACE = 1_000_000_000
+"""Nanoseconds for which a process that was frozen from outside may run when it wakes (design §10)."""
+
 
 class Line(NamedTuple):
-    """``word`` is start, end, overlap or note; ``at`` is monotonic, in nanoseconds."""
+    """``word`` is start, end, fail, overlap, beside or note; ``at`` is monotonic, in nanoseconds."""
 
     word: str
     attempt_id: str
@@ -58,10 +63,31 @@ def begin(name: str, fd: int, pid: int | None = None) -> None:
     """Lock ``fd`` and write ``start``. Raises ``BlockingIOError`` where an older attempt still runs."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{pid or os.getpid()}".encode(), 0)
     except BlockingIOError:
-        write("overlap", name, pid)
-        raise
+        if not _is_stopped(fd):
+            write("overlap", name, pid)
+            raise
+        write("beside", name, pid)
     write("start", name, pid)
+
+
+def note_waking(home: Path, pids: Sequence[int]) -> None:
+    """To be called before SIGCONT is sent to them."""
+    with (home / "witness" / "woken").open("a") as file:
+        file.writelines(f"{pid} {time.monotonic_ns()}\n" for pid in pids)
+
+
+def _is_stopped(fd: int) -> bool:
+    """Whether the holder of the lock is stopped by a signal, or was until a moment ago."""
+    try:
+        holder = os.pread(fd, 20, 0).decode()
+        state = Path(f"/proc/{holder}/stat").read_text().rpartition(")")[2].split()[0]
+        woken = [line.split() for line in (folder() / "woken").read_text().splitlines()] if state != "T" else []
+    except (OSError, IndexError):
+        return False
+    return state == "T" or any(pid == holder and time.monotonic_ns() - int(at) < GRACE for pid, at in woken)
 
 
 @contextmanager

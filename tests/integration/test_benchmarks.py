@@ -98,6 +98,20 @@ def test_figures_of_the_task_api_on_each_database(open_folder):
     assert list(open_folder.iterdir()) == []
 
 
+def test_figures_of_two_schedulers_against_one(open_folder):
+    process = start(open_folder, "--only", "schedulers")
+    out, err = process.communicate(timeout=110)
+    assert process.returncode == 0, err
+    report = json.loads(out)
+    assert report["failures"] == {}
+    figures = {figure["key"]: figure for figure in report["figures"]}
+    assert figures.keys() == {"schedulers.one", "schedulers.two", "schedulers.ratio"}
+    ratio = figures["schedulers.two"]["median"] / figures["schedulers.one"]["median"]
+    assert figures["schedulers.ratio"]["median"] == pytest.approx(ratio, rel=1e-3)
+    assert 0 <= figures["schedulers.ratio"]["details"]["smaller_share_percent"]["median"] <= 50
+    assert list(open_folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_in_a_deployment_it_leaves_no_process_and_no_file(tmp_path, number):
     process = start(tmp_path, "--only", "idle")

@@ -176,6 +176,14 @@ def test_answers_leave_at_once():
             assert accepted.proto == socket.IPPROTO_TCP
 
 
+def test_a_client_whose_host_is_gone_is_not_kept_for_ever():
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()) as client:
+        accepted, _ = listener.accept()
+        with accepted, client:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
 def test_a_port_that_is_taken_is_one_line(run):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -448,6 +448,22 @@ def test_health_names_the_missing_verb(host: Host, executor: KubernetesExecutor)
     assert host.make().health_check() == "not started"
 
 
+def test_examination_names_images_that_cannot_be_pulled_and_tags_that_move(
+    host: Host, executor: KubernetesExecutor
+) -> None:
+    """Beside what the health check says, of which each part is a finding of its own."""
+    host.cluster.behave("ImagePullBackOff", message="no such image")
+    executor.queue_workload(host.workload("true"))
+    drive(executor, lambda _: any("ImagePullBackOff" in str(pod["status"]) for pod in host.cluster.pods()))
+    host.cluster.forbid("delete", "pods")
+    told = {(str(each.severity), each.about): each.text for each in executor.examine().findings}
+    assert "may not delete pods in namespace default" in told["error", "rights"]
+    assert "1 pods wait (ImagePullBackOff: no such image)" in told["error", "image"]
+    assert "no pod reaches the task API" in told["error", "settings"]
+    (found,) = host.make().examine().findings
+    assert (str(found.severity), found.text) == ("error", "not started")
+
+
 def test_dump_tells_of_cluster_creations_and_watch(host: Host, executor: KubernetesExecutor) -> None:
     begin(host, executor)
     dump = executor.debug_dump()

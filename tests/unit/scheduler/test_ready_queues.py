@@ -45,11 +45,10 @@ class Place:
 
     def choose(
         self,
-        total: int = 1000,
         blocked_by: Callable[[Instance], LimitKey | None] = lambda _: None,
         **free: int,
     ) -> list[str]:
-        chosen = self.queues.choose(free or {"one": 1000}, total, blocked_by)
+        chosen = self.queues.choose(free or {"one": 1000}, blocked_by)
         for entry in chosen:
             entry.instance.state = TaskState.QUEUED
         return [entry.instance.id for entry in chosen]
@@ -72,10 +71,10 @@ def test_highest_priority_then_oldest_run_then_first_come(place: Place) -> None:
     assert place.choose() == ["heavy", "old", "old too", "young"]
 
 
-def test_priority_goes_across_executors_where_the_total_is_short(place: Place) -> None:
+def test_priority_goes_across_executors_where_a_pool_is_short(place: Place) -> None:
     for name, executor, weight in (("a", "one", 1), ("b", "two", 5), ("c", "one", 3)):
         place.add(name, executor, priority_weight=weight)
-    assert place.choose(total=2, one=9, two=9) == ["b", "c"]
+    assert place.choose(Limits({"default_pool": 2}).blocked_by, one=9, two=9) == ["b", "c"]
     assert place.waiting() == ["a"]
 
 
@@ -148,7 +147,7 @@ def test_limits_are_parked_apart(place: Place) -> None:
     place.choose(blocked_by=lambda i: ("paused", i.id))
     place.queues.unpark_everything(("paused", "b"))
     assert place.choose() == ["b"]
-    place.queues.unpark_all()
+    place.queues.look_again({})
     assert place.choose() == ["a"]
 
 
@@ -168,14 +167,61 @@ def test_dead_entries_of_an_executor_without_slots_do_not_pile_up(place: Place) 
     for number in range(10):
         place.add(f"dead{number}", "gone").state = TaskState.REMOVED
     assert place.queues
-    place.queues.unpark_all()
+    place.queues.look_again({})
     assert not place.queues
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_freed_place_costs_the_same_however_many_wait_for_one(place: Place, slots: int) -> None:
+    """Also where each of them needs more than was freed: one may find a second place there, the others cannot."""
+    for number in range(500):
+        place.add(f"t{number}", pool_slots=slots)
+    asked: list[str] = []
+
+    def blocked_by(instance: Instance) -> LimitKey:
+        asked.append(instance.id)
+        return POOL
+
+    place.choose(blocked_by)
+    assert len(asked) == 500
+    place.queues.unpark(POOL, 1)
+    place.choose(blocked_by)
+    assert asked[500:] == ["t0"]
+
+
+def test_freed_places_are_enough_for_as_many_as_fit(place: Place) -> None:
+    """One slot was free before, too few for each of them; with the three that are freed, two fit."""
+    for number in range(5):
+        place.add(f"t{number}", pool_slots=2)
+    assert place.choose(Limits({"default_pool": 1}).blocked_by) == []
+    place.queues.unpark(POOL, 3)
+    assert place.choose(Limits({"default_pool": 4}).blocked_by) == ["t0", "t1"]
+
+
+def test_look_around_lets_as_many_try_as_a_pool_has_room_for(place: Place) -> None:
+    """Thousands that wait for a pool must not all be asked again in one step, which others wait for."""
+    for number in range(500):
+        place.add(f"t{number}")
+    asked: list[str] = []
+
+    def blocked_by(instance: Instance) -> LimitKey:
+        asked.append(instance.id)
+        return POOL
+
+    place.choose(blocked_by)
+    place.queues.look_again({"default_pool": 0})
+    place.choose(blocked_by)
+    assert asked[500:] == ["t0"]
+    place.queues.look_again({"default_pool": 300})
+    assert len(place.choose()) == 300
+    place.queues.look_again({"default_pool": UNLIMITED})
+    assert len(place.choose()) == 200
 
 
 def test_put_back_keeps_its_place(place: Place) -> None:
     for name in ("a", "b"):
         place.add(name)
-    (entry,) = place.queues.choose({"one": 1}, 1, lambda _: None)
+    (entry,) = place.queues.choose({"one": 1}, lambda _: None)
     place.queues.put_back(entry)
     assert place.choose() == ["a", "b"]
 
@@ -231,8 +277,8 @@ executors = st.sampled_from(["one", "two", "three"])
 work = st.lists(st.tuples(executors, st.integers(0, 3), st.integers(1, 3), st.sampled_from(["p", "q"])), max_size=25)
 
 
-@given(work, st.dictionaries(executors, st.integers(-1, 6)), st.integers(0, 12), st.integers(0, 9), st.integers(0, 9))
-def test_nobody_is_passed_over_without_a_reason(work, free, total, p_slots, q_slots) -> None:
+@given(work, st.dictionaries(executors, st.integers(-1, 6)), st.integers(0, 9), st.integers(0, 9))
+def test_nobody_is_passed_over_without_a_reason(work, free, p_slots, q_slots) -> None:
     """Whoever was not chosen had no slot, no place in its pool, or somebody at least as good before it."""
     place = Place()
     made = [
@@ -240,17 +286,14 @@ def test_nobody_is_passed_over_without_a_reason(work, free, total, p_slots, q_sl
         for n, (name, weight, slots, pool) in enumerate(work)
     ]
     left = {"p": p_slots, "q": q_slots}
-    names = place.choose(total, Limits(dict(left)).blocked_by, **(free or {"one": 0}))
+    names = place.choose(Limits(dict(left)).blocked_by, **(free or {"one": 0}))
     chosen = [instance for instance in made if instance.id in names]
     assert sorted(names + place.waiting()) == sorted(instance.id for instance in made), "nobody vanishes"
     by_executor = Counter(instance.executor for instance in chosen)
     for instance in chosen:
         left[instance.node.spec.pool] -= instance.node.spec.pool_slots
-    assert len(chosen) <= total
     assert all(count <= free[name] for name, count in by_executor.items())
     assert min(left.values()) >= 0
-    if len(chosen) == total:
-        return
     for instance in set(made) - set(chosen):
         spec = instance.node.spec
         has_slot = free.get(instance.executor, 0) > by_executor[instance.executor]
@@ -270,7 +313,7 @@ def test_everybody_gets_a_turn(work, slots: int, pool_slots: int) -> None:
     done: list[str] = []
     while len(done) < len(by_id):
         pools = {"p": pool_slots, "q": pool_slots}
-        names = place.choose(1000, Limits(pools).blocked_by, **free)
+        names = place.choose(Limits(pools).blocked_by, **free)
         assert names, f"stuck: {place.waiting()}"
         done += names
         for name in names:

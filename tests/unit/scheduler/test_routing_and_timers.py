@@ -67,7 +67,7 @@ def test_held_instance_waits_with_its_reason_and_takes_no_slot() -> None:
     kept.enqueue(run.instances["t0"])
     assert kept.held["t0"].startswith("executor 'west' is not configured")
     assert run.instances["t0"].executor == UNROUTED
-    assert kept.ready.choose({"local": 9, "east": 9}, 9, lambda _: None) == []
+    assert kept.ready.choose({"local": 9, "east": 9}, lambda _: None) == []
 
 
 def test_instance_that_is_to_fail_stands_in_no_queue() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 import jwt
 import pytest
@@ -103,3 +104,11 @@ def test_a_changed_claim_breaks_the_signature(tokens: Tokens) -> None:
 
 def test_the_key_is_not_shown(tokens: Tokens) -> None:
     assert "k" * 8 not in f"{tokens!r} {tokens}"
+
+
+def test_a_keys_id_tells_keys_apart_and_holds_nothing_of_them():
+    """Short on purpose: what is shown of a key that somebody thought of must not confirm a guess for certain."""
+    one, same, other = (Tokens(key).key_id() for key in (KEY, KEY, b"K" * 64))
+    assert one == same != other
+    assert re.fullmatch("HS512 [0-9a-f]{6}", one)
+    assert KEY.hex()[:6] not in one
