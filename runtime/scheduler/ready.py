@@ -77,6 +77,11 @@ class ReadyQueues:
         for entries in self._parked.pop(limit, {}).values():
             self._unpark(entries, len(entries))
 
+    @property
+    def waits_for_pools(self) -> bool:
+        """Whether any pool holds somebody up."""
+        return any(kind == "pool" for kind, _ in self._parked)
+
     def look_again(self, pools: Mapping[str, int]) -> None:
         """A limit may have been raised from outside: as many as there is room for stand in their queues again. Forgets
         what is dead. Not all at once: whoever waits behind a pool, in thousands, would hold up a step for everybody.

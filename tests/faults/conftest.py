@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "acceptance"))
 
 from faulty import FaultyDeployment, begin
 
-SEEDS = 4
+SEEDS = 2
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

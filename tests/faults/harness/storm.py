@@ -22,7 +22,7 @@ from runtime.db.runs import create_manual_run
 
 TICK = 0.02
 """Seconds."""
-STRIKE_PATIENCE = 10.0
+STRIKE_PATIENCE = 30.0
 """Seconds for which a fault waits for something to strike."""
 MOST_OPEN = 60
 """Runs: beyond them, nothing new is triggered."""

@@ -14,7 +14,8 @@ POOL = "small"
 POOL_SLOTS = 2
 SLOTS = {"LocalExecutor": 6, "CeleryExecutor": 12, "remote": 3}
 """Executor → its ``parallelism``, of each scheduler."""
-FIRST_DATE = (2025, 1, 1)
+TAIL = 5.0
+"""Seconds: faults go on while the last runs do."""
 
 
 class Trigger(NamedTuple):
@@ -31,14 +32,16 @@ def rounds(attempts: int) -> int:
 
 
 def triggers(seed: int, attempts: int, duration: float) -> list[Trigger]:
-    """The runs of all rounds, evenly over nine tenths of ``duration``, in an order that the seed decides."""
+    """The runs of all rounds, evenly over ``duration`` but its last ``TAIL`` seconds (a tenth of a short one), in an
+    order that the seed decides.
+    """
     count = rounds(attempts)
     made = [(dag_id, f"round-{number:05}") for number in range(count) for dag_id in SHAPES]
     dice = random.Random(seed)
     for start in range(0, len(made), len(SHAPES)):
         part = made[start : start + len(SHAPES)]
         made[start : start + len(SHAPES)] = dice.sample(part, len(part))
-    pause = 0.9 * duration / len(made)
+    pause = (duration - min(TAIL, 0.1 * duration)) / len(made)
     return [Trigger(number * pause, dag_id, run_id) for number, (dag_id, run_id) in enumerate(made)]
 
 

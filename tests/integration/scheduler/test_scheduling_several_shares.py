@@ -200,3 +200,22 @@ def test_a_run_whose_end_was_committed_unheard_is_forgotten(s: Scheduling) -> No
     other = s.begin_run(spec("e", task("x")))
     assert s.run_to_end(other) == ["success"]
     s.check_nothing_is_left()
+
+
+def test_what_one_gives_back_to_a_pool_the_other_uses_at_its_next_look(scheduling: Make) -> None:
+    """Nobody tells it; it must not wait for its chores, which are ten seconds apart."""
+    pair = [scheduling(), scheduling()]
+    pair[0].set_pool("small", 1)
+    for one in pair:
+        one.plan(a="hold")
+        one.scheduler.step(hinted=True)
+    runs = [pair[0].begin_run(spec(name, task("a", pool="small")), "r") for name in ("x", "y")]
+    look(*pair, *pair, *pair)
+    assert len({row.lease_owner for row in pair[0].rows(dag_run)}) == len(runs), "each has one of the runs"
+    (holder,) = [one for one in pair if one.one.held]
+    (waiting,) = [one for one in pair if one is not holder]
+    holder.one.end_held("a")
+    look(holder, holder)
+    waiting.at = holder.at = holder.at + 2 * SECOND
+    look(waiting, waiting)
+    assert list(waiting.one.held) == ["a"]
