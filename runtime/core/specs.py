@@ -28,10 +28,14 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     ignore_first_depends_on_past: bool = True
     max_active_tis_per_dag: int | None = None
     max_active_tis_per_dagrun: int | None = None
+    callbacks: tuple[str, ...] = ()
+    """Kinds that it has: ``execute``, ``success``, ``failure``, ``retry``, ``skipped``."""
     is_setup: bool = False
     is_teardown: bool = False
     on_failure_fail_dagrun: bool = False
     """Of a teardown: its failure fails the run."""
+    decides: bool = False
+    """A branch: it may decide which of its downstream tasks are skipped."""
     group: str | None = None
     """Id of the innermost task group that it stands in."""
     doc_md: str | None = None
@@ -64,7 +68,11 @@ class GroupSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class TimetableSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """When runs are due. ``kind`` is ``none``, ``cron``, ``interval``, ``once``, ``continuous`` or ``custom``."""
+    """When runs are due.
+
+    ``kind`` is ``none``, ``cron``, ``interval``, ``once``, ``continuous``, ``cron trigger``, ``delta trigger``, ``events``
+    or ``custom``; what the last four need besides stands in ``arguments``.
+    """
 
     kind: str = "none"
     expression: str = ""
@@ -74,7 +82,8 @@ class TimetableSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     """Registered name, for ``custom``."""
     arguments: dict[str, Any] = {}
-    """What a ``custom`` one was made with, plain JSON."""
+    """Plain JSON. ``cron trigger``: ``crons`` (list), ``interval`` and ``run_immediately`` (true, false, seconds or null).
+    ``delta trigger``: ``interval``. ``events``: ``dates`` (microseconds, ascending), ``restrict``."""
     timezone: str = "UTC"
     summary: str = "None"
     """As the author wrote it: ``@daily``, ``0 3 * * *``, ``1:00:00``."""
