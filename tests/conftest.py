@@ -15,6 +15,7 @@ import pytest
 from runtime.config import Settings, load
 from runtime.db.engine import Database
 from runtime.db.migrate import migrate
+from runtime.secrets.masking import masker
 
 if TYPE_CHECKING:
     from tests.postgres import Postgres
@@ -41,6 +42,13 @@ def _no_foreign_settings(monkeypatch):
     """No HYBRID variable of whoever runs the tests reaches one."""
     for name in [name for name in os.environ if name.startswith("HYBRID")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_others(monkeypatch):
+    """What one test has fetched is not masked in the next."""
+    monkeypatch.setattr(masker, "_forms", set())
+    monkeypatch.setattr(masker, "pattern", None)
 
 
 @pytest.fixture(autouse=True)

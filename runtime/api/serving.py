@@ -23,6 +23,7 @@ from runtime.db.engine import Database
 from runtime.db.hints import send_hint
 from runtime.db.presence import Presence
 from runtime.metrics.reporting import make_collector
+from runtime.secrets.keyring import Keyring
 from runtime.service.tasks import TaskService
 from runtime.tokens.tokens import Tokens
 
@@ -91,7 +92,8 @@ def serving(settings: Settings, database: Database, tokens: Tokens) -> Iterator[
     """
     hint = _Hint(database, settings.home)
     collector, statsd = make_collector(settings.metrics)
-    service = TaskService(database, on_report=hint.note, stats=collector)
+    keyring = Keyring(settings.home, settings.core.fernet_key)
+    service = TaskService(database, on_report=hint.note, stats=collector, keyring=keyring)
     declared = declare(settings, API_SERVER, {SIGNING_KEY: tokens.key_id()})
     presence = Presence(database, components.API_SERVER, lambda: json.dumps(collector.snapshot()), declared)
     batcher = Batcher(service, afterwards=hint.send, duty=presence.beat, every=components.BEAT_SECONDS)

@@ -21,8 +21,11 @@ from runtime.core.messages import (
     HeartbeatReply,
     Reply,
     Request,
+    Secret,
     Start,
     Started,
+    TriggeredRun,
+    VariableSet,
     XComPush,
     XComValues,
     decode_reply,
@@ -131,11 +134,11 @@ def read_request(data: bytes, attempt_id: str, action: str) -> Request:
 
 def status_of(request: Request, reply: Reply) -> int:
     """The status that carries this reply; 500 where the service itself failed."""
-    if isinstance(reply, Done) and not isinstance(request, XComPush):
+    if isinstance(reply, Done) and not isinstance(request, XComPush | VariableSet):
         return 500
     if isinstance(reply, HeartbeatReply):
         return 200 if reply.go_on else 410 if reply.gone else 409
-    if isinstance(reply, XComValues):
+    if isinstance(reply, XComValues | Secret | TriggeredRun):
         return 409 if reply.reason else 200
     return 200 if (reply.granted if isinstance(reply, Started) else reply.accepted) else 409
 

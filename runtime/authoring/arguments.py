@@ -61,6 +61,16 @@ def seconds(where: str, name: str, value: object, *, positive: bool = False) -> 
     return float(value)
 
 
+def optional_seconds(where: str, name: str, value: object) -> float | None:
+    """As :func:`seconds`, above 0; ``None`` for no limit."""
+    return None if value is None else seconds(where, name, value, positive=True)
+
+
+def optional_limit(where: str, name: str, value: object) -> int | None:
+    """A whole number from 1 on; ``None`` for no limit."""
+    return None if value is None else whole(where, name, value, minimum=1)
+
+
 def whole(where: str, name: str, value: object, *, minimum: int | None = None) -> int:
     """A whole number."""
     if isinstance(value, bool) or not isinstance(value, int):
@@ -86,6 +96,13 @@ def text(where: str, name: str, value: object) -> str:
     if not value.strip():
         raise ArgumentError(f"{where}: {name} is empty")
     return str(value)
+
+
+def optional_text(where: str, name: str, value: object) -> str | None:
+    """A string, or ``None``."""
+    if value is not None and not isinstance(value, str):
+        raise ArgumentError(f"{where}: {name} must be a string, not {value!r}")
+    return value
 
 
 def one_of(where: str, name: str, value: object, choices: type[Choice]) -> Choice:

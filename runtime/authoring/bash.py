@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
-from runtime.authoring.arguments import mapping
+from runtime.authoring.arguments import flag, mapping
 from runtime.authoring.arguments import text as non_empty
 from runtime.authoring.baseoperator import BaseOperator
 from runtime.authoring.exceptions import ArgumentError, SkipTask, TaskError
@@ -28,7 +29,9 @@ class BashOperator(BaseOperator):
 
     :param env: the command's environment; with ``append_env`` on top of this process's.
     :param cwd: working directory; without it the command runs in a temporary one, removed afterwards.
-    :param skip_on_exit_code: exit codes that end the task as skipped.
+    :param skip_on_exit_code: exit code, or list of them, that end the task as skipped.
+    :param output_encoding: of its output; bytes that are none of it are shown as ``\\xff``.
+    :param output_processor: makes the XCom out of the last line, ``json.loads`` for example.
     """
 
     template_fields: ClassVar[Sequence[str]] = ("bash_command", "env", "cwd")
@@ -42,6 +45,8 @@ class BashOperator(BaseOperator):
         append_env: bool = False,
         cwd: str | None = None,
         skip_on_exit_code: int | Collection[int] | None = 99,
+        output_encoding: str = "utf-8",
+        output_processor: Callable[[str], Any] = str,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -50,13 +55,17 @@ class BashOperator(BaseOperator):
             bash_command if isinstance(bash_command, Reference) else non_empty(where, "bash_command", bash_command)
         )
         self.env: Any = env if env is None or isinstance(env, Reference) else mapping(where, "env", env)
-        self.append_env = append_env
+        self.append_env = flag(where, "append_env", append_env)
         self.cwd = cwd
         self.skip_on_exit_code = _codes(where, skip_on_exit_code)
+        self.output_encoding = _encoding(where, output_encoding)
+        if not callable(output_processor):
+            raise ArgumentError(f"{where}: output_processor must be a function, not {output_processor!r}")
+        self.output_processor = output_processor
         self._process: subprocess.Popen[bytes] | None = None
 
-    def execute(self, context: Mapping[str, Any]) -> str:
-        """The last line of output.
+    def execute(self, context: Mapping[str, Any]) -> Any:
+        """The last line of output, as ``output_processor`` makes it.
 
         Raises :class:`TaskError` for an exit code other than 0, :class:`SkipTask` for one of ``skip_on_exit_code``.
         """
@@ -65,7 +74,7 @@ class BashOperator(BaseOperator):
             self._process = _start(self.bash_command, self._environment(), folder)
             try:
                 last = ""
-                for last in _lines(self._process):
+                for last in _lines(self._process, self.output_encoding):
                     self.log.info("%s", last)
                 code = self._process.wait()
             except BaseException:
@@ -77,7 +86,7 @@ class BashOperator(BaseOperator):
             raise TaskError(f"bash command was killed by {signal.Signals(-code).name}")
         if code:
             raise TaskError(f"bash command exited with {code}")
-        return last
+        return self.output_processor(last)
 
     def on_kill(self) -> None:
         """SIGTERM to the command and everything that it started; SIGKILL is the supervisor's part."""
@@ -113,9 +122,18 @@ class BashOperator(BaseOperator):
         yield self.cwd
 
 
+def _encoding(where: str, name: object) -> str:
+    try:
+        return codecs.lookup(non_empty(where, "output_encoding", name)).name
+    except LookupError:
+        raise ArgumentError(
+            f"{where}: output_encoding {name!r} is no encoding that Python knows; try 'utf-8'"
+        ) from None
+
+
 def _codes(where: str, value: int | Collection[int] | None) -> frozenset[int]:
     codes: list[Any] = [] if value is None else [value] if isinstance(value, int) else list(value)
-    if not all(isinstance(code, int) and 0 < code < 256 for code in codes):
+    if not all(isinstance(code, int) and not isinstance(code, bool) and 0 < code < 256 for code in codes):
         raise ArgumentError(f"{where}: skip_on_exit_code must be exit codes of 1 to 255, not {value!r}")
     return frozenset(codes)
 
@@ -151,8 +169,8 @@ def _stopped_family(pid: int) -> list[int]:
     return [pid, *(member for child in children for member in _stopped_family(child.pid))]
 
 
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:
+def _lines(process: subprocess.Popen[bytes], encoding: str) -> Iterator[str]:
     assert process.stdout is not None
     with process.stdout as output:
         while line := output.readline(LONGEST_LINE):
-            yield line.decode("utf-8", "backslashreplace").rstrip()
+            yield line.decode(encoding, "backslashreplace").rstrip()

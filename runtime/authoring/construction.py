@@ -11,6 +11,7 @@ from typing import Any
 from runtime.authoring.arguments import mapping, reject_unknown
 from runtime.authoring.exceptions import ArgumentError
 from runtime.authoring.references import references
+from runtime.authoring.setups import current_scope
 
 _NAMED = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -40,16 +41,20 @@ class OperatorMeta(ABCMeta):
         if args:
             raise ArgumentError(f"{where}: pass arguments by name, not {args[0]!r} by position")
         from runtime.authoring.dag import current_dag
+        from runtime.authoring.groups import current_group
 
         own = mapping(where, "default_args", kwargs.pop("default_args", None))
         reject_unknown(where, kwargs, cls.accepted)
         if kwargs.get("task_id") is None:
             raise ArgumentError(f"{where}: task_id is missing")
         dag = kwargs.get("dag") or current_dag()
+        group = kwargs.get("task_group") or current_group(dag)
         self: Any = cls.__new__(cls)  # type: ignore[call-arg, arg-type]  # mypy takes it for the metaclass's own
-        self._defaults = {**(dag.default_args if dag else {}), **own}
+        self._defaults = {**(dag.default_args if dag else {}), **(group.default_args if group else {}), **own}
         self._by_default = set()
         kwargs["dag"] = dag
+        if group is not None:
+            kwargs["task_group"] = group
         self.__init__(**kwargs)
         _finish(self, where)
         return self
@@ -58,6 +63,8 @@ class OperatorMeta(ABCMeta):
 def _finish(self: Any, where: str) -> None:
     if "task_id" not in vars(self):
         raise ArgumentError(f"{where}: its __init__ must call super().__init__(**kwargs)")
+    if (scope := current_scope()) is not None:
+        scope.add_task(self)
     if self.dag is not None:
         self.dag.used_default_args.update(type(self).accepted)
     for name in self.template_fields:
@@ -75,7 +82,7 @@ def _names(init: Callable[..., None]) -> list[str]:
 
 
 def _taking_defaults(init: Callable[..., None]) -> Callable[..., None]:
-    names = [name for name in _names(init) if name not in ("task_id", "dag")]
+    names = [name for name in _names(init) if name not in ("task_id", "dag", "task_group")]
 
     @functools.wraps(init)
     def init_with_defaults(self: Any, *args: Any, **kwargs: Any) -> None:

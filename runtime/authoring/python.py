@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-from runtime.authoring.arguments import mapping
+from runtime.authoring.arguments import flag, mapping
 from runtime.authoring.baseoperator import BaseOperator
 from runtime.authoring.calling import call_arguments
 from runtime.authoring.exceptions import ArgumentError
@@ -15,6 +15,7 @@ class PythonOperator(BaseOperator):
     """Calls ``python_callable`` with its arguments and the parts of the context that its signature names.
 
     :param templates_dict: dictionary whose values are templates; the callable asks for it by that name.
+    :param multiple_outputs: the callable returns a dictionary, each item of which becomes an XCom of its own, too.
     """
 
     template_fields: ClassVar[Sequence[str]] = ("templates_dict", "op_args", "op_kwargs")
@@ -26,6 +27,7 @@ class PythonOperator(BaseOperator):
         op_args: Sequence[Any] | None = None,
         op_kwargs: Mapping[str, Any] | None = None,
         templates_dict: Mapping[str, Any] | None = None,
+        multiple_outputs: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -38,6 +40,7 @@ class PythonOperator(BaseOperator):
         self.op_args: Sequence[Any] = tuple(op_args or ())
         self.op_kwargs = mapping(where, "op_kwargs", op_kwargs)
         self.templates_dict = templates_dict
+        self.multiple_outputs = flag(where, "multiple_outputs", multiple_outputs)
 
     def execute(self, context: Mapping[str, Any]) -> Any:
         """What the callable returns."""

@@ -1,4 +1,4 @@
-"""Which task runs after which: ``>>``, ``<<``, ``chain``."""
+"""Which task runs after which: ``>>``, ``<<``, ``Label``, ``chain``, ``chain_linear``, ``cross_downstream``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from runtime.authoring.arguments import text
 from runtime.authoring.exceptions import ArgumentError, DagFileError
 
 if TYPE_CHECKING:
@@ -21,12 +22,18 @@ class Relative:
         """The tasks that it stands for."""
         raise NotImplementedError
 
+    def first_tasks(self) -> Iterator[BaseOperator]:
+        """Those of them that wait for what this waits for."""
+        return self.operators()
+
+    def last_tasks(self) -> Iterator[BaseOperator]:
+        """Those of them that others wait for."""
+        return self.operators()
+
     def set_downstream(self, others: Related) -> None:
         """``others`` run after this."""
         for other in _flat(others):
-            for first in self.operators():
-                for second in other.operators():
-                    _connect(first, second)
+            _relate(self, other)
 
     def set_upstream(self, others: Related) -> None:
         """This runs after ``others``."""
@@ -48,6 +55,43 @@ class Relative:
     def __rlshift__(self, other: Any) -> Relative:
         self.set_downstream(other)
         return self
+
+
+class Label(Relative):
+    """Words on an edge, for people: ``a >> Label("if empty") >> b``. Changes nothing of what runs."""
+
+    def __init__(self, label: str) -> None:
+        self.label = text("Label", "its text", label)
+        self._before: list[Relative] = []
+        self._after: list[Relative] = []
+
+    def operators(self) -> Iterator[BaseOperator]:
+        """None: it stands for the edge."""
+        return iter(())
+
+    def join(self, *, before: Relative | None = None, after: Relative | None = None) -> None:
+        """Take what stands on one side of it, and connect that with what stands on the other."""
+        if before is not None:
+            self._before.append(before)
+            pairs = [(before, other) for other in self._after]
+        elif after is not None:
+            self._after.append(after)
+            pairs = [(other, after) for other in self._before]
+        for first, second in pairs:
+            _relate(first, second, self.label)
+
+
+def _relate(before: Relative, after: Relative, label: str = "") -> None:
+    if isinstance(after, Label):
+        after.join(before=before)
+    elif isinstance(before, Label):
+        before.join(after=after)
+    else:
+        for first in before.last_tasks():
+            for second in after.first_tasks():
+                _connect(first, second)
+                if label and first.dag is not None:
+                    first.dag.edge_labels.setdefault(first.task_id, {})[second.task_id] = label
 
 
 def chain(*tasks: Related) -> None:
@@ -72,6 +116,22 @@ def _chain_lists(first: list[Relative], second: list[Relative]) -> None:
         )
     for before, after in zip(first, second, strict=True):
         before.set_downstream(after)
+
+
+def chain_linear(*elements: Related) -> None:
+    """Each runs after the one before; of two lists in a row, every task of the second after all of the first.
+
+    Raises :class:`ArgumentError` for a label, and where nothing is related to anything.
+    """
+    groups = [list(_flat(element)) for element in elements]
+    if any(isinstance(one, Label) for group in groups for one in group):
+        raise ArgumentError("chain_linear takes no Label; use >> for a labelled edge")
+    if len(groups) < 2:
+        raise ArgumentError("chain_linear relates nothing; did you forget to unpack a list, chain_linear(*tasks)?")
+    for before, after in pairwise(groups):
+        for first in before:
+            for second in after:
+                first.set_downstream(second)
 
 
 def cross_downstream(from_tasks: Sequence[Relative], to_tasks: Related) -> None:

@@ -6,16 +6,48 @@ from datetime import date, datetime, timedelta, tzinfo
 
 from runtime.authoring.arguments import did_you_mean
 from runtime.authoring.exceptions import ArgumentError
+from runtime.authoring.timetables import Timetable, registered_names, registered_timetable
 from runtime.core.clock import micros
+from runtime.core.ids import is_id
 from runtime.core.specs import TimetableSpec
 from runtime.core.timetables import PRESETS
 from runtime.core.zones import zone, zone_name
 
-_LATER = ("@once", "@continuous")
+_ALONE = {"@once": "once", "@continuous": "continuous"}
 
 
-def timetable_spec(where: str, schedule: object, timezone: str) -> TimetableSpec:
-    """``schedule`` (cron expression, preset, timedelta or ``None``) as data; its meaning is checked with the DAG."""
+def timetable_spec(where: str, schedule: object, timezone: str) -> tuple[TimetableSpec, Timetable | None]:
+    """``schedule`` (cron expression, preset, timedelta, :class:`Timetable`, name of a registered one, or ``None``) as
+    data, and the object where that is needed to tell the runs; its meaning is checked with the DAG.
+    """
+    if isinstance(schedule, str) and is_id(schedule.strip()):
+        schedule = _registered(where, schedule.strip())
+    if isinstance(schedule, Timetable):
+        spec = schedule.spec(where, timezone)
+        return spec, schedule if spec.kind == "custom" else None
+    return _simple(where, schedule, timezone), None
+
+
+def cron_expression(where: str, text: str) -> str:
+    """The five fields that a cron expression or a preset means. Raises :class:`ArgumentError`."""
+    if text.startswith("@") and text not in PRESETS:
+        hint = did_you_mean(text, [*PRESETS, *_ALONE]) or f"; presets are {', '.join(PRESETS)}"
+        raise ArgumentError(f"{where}: unknown schedule preset {text!r}{hint}")
+    return PRESETS.get(text, text)
+
+
+def _registered(where: str, name: str) -> Timetable:
+    found = registered_timetable(where, name)
+    if found is None:
+        hint = (
+            did_you_mean(name, [*registered_names(), *PRESETS, *_ALONE])
+            or "; import the module that registers it, or write a cron expression"
+        )
+        raise ArgumentError(f"{where}: no timetable is registered as {name!r}{hint}")
+    return found
+
+
+def _simple(where: str, schedule: object, timezone: str) -> TimetableSpec:
     if schedule is None:
         return TimetableSpec(timezone=timezone)
     if isinstance(schedule, timedelta):
@@ -24,15 +56,12 @@ def timetable_spec(where: str, schedule: object, timezone: str) -> TimetableSpec
         )
     if not isinstance(schedule, str):
         raise ArgumentError(
-            f"{where}: schedule must be a cron expression, a preset, a timedelta or None, not {schedule!r}"
+            f"{where}: schedule must be a cron expression, a preset, a timedelta, a timetable or None, not {schedule!r}"
         )
     text = schedule.strip()
-    if text in _LATER:
-        raise ArgumentError(f"{where}: schedule {text!r} is not supported yet; use schedule=None and trigger the DAG")
-    if text.startswith("@") and text not in PRESETS:
-        hint = did_you_mean(text, PRESETS) or f"; presets are {', '.join(PRESETS)}"
-        raise ArgumentError(f"{where}: unknown schedule preset {text!r}{hint}")
-    return TimetableSpec(kind="cron", expression=PRESETS.get(text, text), timezone=timezone, summary=text)
+    if text in _ALONE:
+        return TimetableSpec(kind=_ALONE[text], timezone=timezone, summary=text)
+    return TimetableSpec(kind="cron", expression=cron_expression(where, text), timezone=timezone, summary=text)
 
 
 def timezone_of(where: str, given: object, start_date: object, default: str) -> str:

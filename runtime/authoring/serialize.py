@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 
 from runtime.authoring.arguments import did_you_mean
 from runtime.authoring.baseoperator import BaseOperator
+from runtime.authoring.branching import SkipMixin
+from runtime.authoring.callbacks import callback_kinds
 from runtime.authoring.dag import DAG
 from runtime.authoring.empty import EmptyOperator
-from runtime.authoring.exceptions import CycleError
+from runtime.authoring.exceptions import CycleError, DagFileError
+from runtime.authoring.groups import TaskGroup
 from runtime.authoring.placement import chosen_executor
-from runtime.core.specs import DagSpec, TaskSpec
+from runtime.authoring.rules import TriggerRule
+from runtime.core.specs import DagSpec, GroupSpec, TaskSpec
 from runtime.core.weights import effective_weights
 
 
 def dag_spec(dag: DAG) -> DagSpec:
-    """The DAG as data. Raises :class:`CycleError`."""
+    """The DAG as data. Raises :class:`CycleError` and :class:`DagFileError`."""
+    check_setups(dag)
     upstream = {task.task_id: tuple(sorted(task.upstream_task_ids)) for task in dag.tasks}
     weights = effective_weights(
         own={task.task_id: task.priority_weight for task in dag.tasks},
@@ -34,9 +39,16 @@ def dag_spec(dag: DAG) -> DagSpec:
         max_active_tasks=dag.max_active_tasks,
         dagrun_timeout=dag.dagrun_timeout,
         is_paused_upon_creation=dag.is_paused_upon_creation,
+        max_consecutive_failed_dag_runs=dag.max_consecutive_failed_dag_runs,
+        has_on_success_callback=bool(dag.on_success_callback),
+        has_on_failure_callback=bool(dag.on_failure_callback),
         params=dag.params,
+        param_schemas=dag.param_schemas,
+        groups=tuple(_group_spec(group) for group in dag.groups.values()),
+        edge_labels={name: dict(sorted(below.items())) for name, below in sorted(dag.edge_labels.items())},
         tags=dag.tags,
         description=dag.description,
+        doc_md=dag.doc_md,
         owner=", ".join(sorted({task.owner for task in dag.tasks})) or dag.defaults.owner,
     )
 
@@ -50,6 +62,20 @@ def _task_spec(dag: DAG, task: BaseOperator, weight: int) -> TaskSpec:
         trigger_rule=task.trigger_rule.value,
         retries=task.retries,
         retry_delay=task.retry_delay,
+        retry_exponential_backoff=task.retry_exponential_backoff,
+        max_retry_delay=task.max_retry_delay,
+        depends_on_past=task.depends_on_past,
+        wait_for_downstream=task.wait_for_downstream,
+        ignore_first_depends_on_past=task.ignore_first_depends_on_past,
+        max_active_tis_per_dag=task.max_active_tis_per_dag,
+        max_active_tis_per_dagrun=task.max_active_tis_per_dagrun,
+        callbacks=callback_kinds(task),
+        is_setup=task.is_setup,
+        is_teardown=task.is_teardown,
+        on_failure_fail_dagrun=task.on_failure_fail_dagrun,
+        decides=isinstance(task, SkipMixin),
+        group=task.task_group.group_id if task.task_group else None,
+        doc_md=task.doc_md,
         execution_timeout=task.execution_timeout,
         pool=task.pool,
         pool_slots=task.pool_slots,
@@ -62,6 +88,27 @@ def _task_spec(dag: DAG, task: BaseOperator, weight: int) -> TaskSpec:
         owner=task.owner,
         empty=type(task).execute is EmptyOperator.execute,
     )
+
+
+def _group_spec(group: TaskGroup) -> GroupSpec:
+    return GroupSpec(
+        group_id=group.group_id,
+        parent=group.parent_group.group_id if group.parent_group else None,
+        tooltip=group.tooltip,
+        ui_color=group.ui_color,
+        ui_fgcolor=group.ui_fgcolor,
+    )
+
+
+def check_setups(dag: DAG) -> None:
+    """Raise :class:`DagFileError` where a task that uses a setup has a rule that would let it run without it."""
+    for task in dag.tasks:
+        for follower in task.downstream_list if task.is_setup else ():
+            if not follower.is_teardown and follower.trigger_rule != TriggerRule.ALL_SUCCESS:
+                raise DagFileError(
+                    f"DAG {dag.dag_id!r}: task {follower.task_id!r} follows the setup {task.task_id!r} and must have "
+                    f"the trigger rule all_success, not {follower.trigger_rule}"
+                )
 
 
 def unused_default_args(dag: DAG) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.authoring.exceptions import DagFileError, TaskError
+from runtime.authoring.jinja import JinjaOptions, make_environment, search_folders
 from runtime.authoring.references import Reference
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ def is_template(text: str) -> bool:
 class Templates:
     """The templates of one DAG."""
 
-    def __init__(self, dag_id: str, folder: Path) -> None:
+    def __init__(self, dag_id: str, folder: Path, options: JinjaOptions | None = None) -> None:
         self._dag_id = dag_id
         self._folder = folder
+        self._options = options or JinjaOptions()
         self._environment: jinja2.Environment | None = None
         self._compiled: dict[str, jinja2.Template] = {}
         self.files: list[Path] = []
@@ -61,6 +63,10 @@ class Templates:
             where = f"task {task.task_id!r}, field {name!r}"
             setattr(task, name, self._render(getattr(task, name), context, where))
 
+    def render_value(self, value: Any, context: Mapping[str, Any], where: str) -> Any:
+        """Render a text, or the texts in a list or dictionary. ``where`` begins errors. Raises :class:`TaskError`."""
+        return self._render(value, context, where)
+
     def _render(self, value: Any, context: Mapping[str, Any], where: str) -> Any:
         if isinstance(value, Reference):
             return value.resolve(context)
@@ -68,7 +74,7 @@ class Templates:
             return self._render_text(value, context, where) if is_template(value) else value
         return _map_items(value, lambda item: self._render(item, context, where))
 
-    def _render_text(self, text: str, context: Mapping[str, Any], where: str) -> str:
+    def _render_text(self, text: str, context: Mapping[str, Any], where: str) -> Any:
         import jinja2
 
         template = self._compiled.get(text) or self._compile(text, where)
@@ -98,16 +104,23 @@ class Templates:
         import jinja2
 
         if self._environment is None:
-            self._environment = _environment(self._folder)
+            self._environment = self._make_environment(where)
         try:
             return self._environment.from_string(text)
         except jinja2.TemplateSyntaxError as error:
             raise DagFileError(f"{where}, line {error.lineno}: template error: {error.message}") from None
 
+    def _make_environment(self, where: str) -> jinja2.Environment:
+        try:
+            return make_environment(self._folder, self._options)
+        except (TypeError, ValueError) as error:
+            raise DagFileError(f"{where}: jinja_environment_kwargs of DAG {self._dag_id!r}: {error}") from None
+
     def _read(self, text: str, task: BaseOperator, where: str) -> str:
         if not text.endswith(tuple(task.template_ext) or ("\0",)) or "\n" in text:
             return text
-        path = self._folder / text
+        folders = search_folders(self._folder, self._options)
+        path = next((folder / text for folder in folders if (folder / text).is_file()), folders[0] / text)
         try:
             content = path.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
@@ -158,20 +171,3 @@ def _line_of(error: BaseException) -> int:
             line = trace.tb_lineno
         trace = trace.tb_next
     return line
-
-
-def _environment(folder: Path) -> jinja2.Environment:
-    import jinja2
-    from jinja2.sandbox import SandboxedEnvironment
-
-    from runtime.authoring.filters import FILTERS
-
-    environment = SandboxedEnvironment(
-        undefined=jinja2.StrictUndefined,
-        loader=jinja2.FileSystemLoader(str(folder)),
-        extensions=["jinja2.ext.do"],
-        cache_size=0,
-        auto_reload=False,
-    )
-    environment.filters.update(FILTERS)
-    return environment

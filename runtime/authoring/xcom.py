@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from runtime.authoring.exceptions import ArgumentError, XComNotFound
 from runtime.authoring.references import Reference
-from runtime.authoring.relations import Relative
+from runtime.authoring.setups import Roles
 
 if TYPE_CHECKING:
     from runtime.authoring.baseoperator import BaseOperator
@@ -16,7 +16,7 @@ RETURN_VALUE = "return_value"
 _MISSING = object()
 
 
-class XComArg(Reference, Relative):
+class XComArg(Reference, Roles):
     """The XCom that ``operator`` will write under ``key``. Whoever takes it as an argument runs after ``operator``."""
 
     def __init__(self, operator: BaseOperator, key: str = RETURN_VALUE) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
 
 if TYPE_CHECKING:
     from runtime.config import Settings
@@ -30,6 +31,15 @@ class Group(NamedTuple):
 
     help: str
     verbs: dict[str, Verb | Group]
+
+
+def elsewhere(help: str, module: str, name: str) -> Verb:  # noqa: A002  as the field is called
+    """The verb ``name`` of ``runtime.cli.commands.MODULE``, imported when used: executors wait for `tasks run`."""
+
+    def verb() -> Verb:
+        return cast("dict[str, Verb]", import_module(f"runtime.cli.commands.{module}").VERBS)[name]
+
+    return Verb(help, lambda args: verb().run(args), lambda parser: verb().arguments(parser))
 
 
 class Parser(ArgumentParser):

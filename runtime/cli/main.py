@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 GROUPS = {
     "dags": ("list, trigger, test, pause DAGs and list their runs", "dags"),
     "tasks": ("list, inspect and clear task instances, read their logs", "tasks"),
+    "backfill": ("make the runs of a stretch of the past, and see to it", "backfill"),
     "executors": ("list the configured executors and how they are", "executors"),
-    "config": ("show the configuration", "config"),
-    "db": ("create, check or reset the metadata database", "db"),
+    "pools": ("list, create, change, import and export pools", "pools"),
+    "variables": ("get, set, list, import and export variables", "variables"),
+    "connections": ("get, set, list, import and export connections", "connections"),
+    "jobs": ("check whether schedulers and other daemons are alive", "jobs"),
+    "config": ("show and check the configuration", "config"),
+    "db": ("create, check, clean or reset the metadata database", "db"),
 }
 """Group → (help, module below ``runtime.cli.commands``)."""
 SINGLE = {
@@ -27,6 +32,8 @@ SINGLE = {
     "dag-processor": ("run the process that reads the DAGs folder", "daemons"),
     "api-server": ("serve the task API and health over HTTP", "daemons"),
     "serve-logs": ("serve this host's task logs to the other hosts", "daemons"),
+    "rotate-fernet-key": ("encrypt connections and variables under the newest key", "keys"),
+    "completion": ("print a completion script for bash, zsh or fish", "completion"),
     "info": ("say where things are and what runs", "info"),
     "version": ("print the version", ""),
 }

@@ -23,11 +23,12 @@ FIRST_POLL, SLOWEST_POLL = 0.05, 1.0
 def wait_for_run(settings: Settings, database: Database, dag_run_id: int, title: str) -> None:
     """Return when the run is over. Says once on stderr when no scheduler is there to run it."""
     watch = _bar if stderr_is_terminal() else _silent
-    _warn_without_scheduler(settings, database)
+    warn_without_scheduler(settings, database)
     watch(database, dag_run_id, title)
 
 
-def _warn_without_scheduler(settings: Settings, database: Database) -> None:
+def warn_without_scheduler(settings: Settings, database: Database) -> None:
+    """Say on stderr when no scheduler is there to do what is waited for."""
     since = clock.now() - int(settings.scheduler.scheduler_health_check_threshold * clock.SECOND)
     with database.read() as connection:
         if not queries.live_schedulers(connection, since=since):

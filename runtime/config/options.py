@@ -92,6 +92,12 @@ class Core:
         "Seconds between SIGTERM and SIGKILL for a task that is stopped: time for its `finally` blocks.",
         minimum=0,
     )
+    callback_timeout: float = option(
+        "60",
+        "Seconds that one callback of a task or DAG may take before it is ended. A minute is ample for a message, and a "
+        "hung one holds the task's slot for no longer.",
+        minimum=0.1,
+    )
     execution_api_server_url: str = option(
         "",
         "URL of the task API as workers reach it, such as `http://api-server:8080/execution/v1`; empty = host and port "
@@ -116,6 +122,24 @@ class Core:
         "What happens to a task instance whose stored executor is configured no longer: `hold` waits with that reason, "
         "`reroute` uses the default executor, `fail` fails it. Hold, for a restart with a typo must destroy nothing.",
         choices=("hold", "reroute", "fail"),
+    )
+    fernet_key: str = option(
+        "",
+        "Key that connections and variables are stored under; several with commas: the first encrypts, all "
+        "decrypt, and `hybrid rotate-fernet-key` moves everything to the first. Empty = made once and kept in "
+        "`$HYBRID_HOME/fernet.key`, which does where scheduler, API server and DAG processor share a home.",
+        sensitive=True,
+    )
+    hide_sensitive_var_conn_fields: bool = option(
+        "True", "Show values whose name says that they are secret, such as `password` or `api_key`, as `***`."
+    )
+    sensitive_var_conn_names: str = option(
+        "", "Further words that make a name sensitive, with commas; they are added to the built-in ones."
+    )
+    test_connection: str = option(
+        "Disabled",
+        "Whether `hybrid connections test` may open the connection: it reaches out to whatever host was stored.",
+        choices=("Disabled", "Enabled", "Hidden"),
     )
     on_version_mismatch: str = option(
         "run",
@@ -162,6 +186,11 @@ class Logging:
     base_log_folder: Path = option("$HYBRID_HOME/logs", "Task logs: `dag_id=…/run_id=…/task_id=…/attempt=N.log`.")
     logging_level: str = option(
         "INFO", "DEBUG, INFO, WARNING, ERROR or CRITICAL, for tasks and daemons alike.", parse=log_level
+    )
+    min_length_masked_secret: int = option(
+        "5",
+        "Characters that a secret needs to be masked wherever it turns up: `***` for each `1` tells more.",
+        minimum=1,
     )
     worker_log_server_host: str = option(
         "127.0.0.1", "Address that the log server listens on; other hosts can read logs once you open it to them."
@@ -316,6 +345,18 @@ class DagProcessor:
 
 
 @dataclass(frozen=True)
+class Secrets:
+    """Where connections and variables come from before the environment and the database are asked."""
+
+    backend: str = option(
+        "",
+        "Class of the secrets backend, `module.Class`, or `LocalFilesystemBackend`; it is made where tasks run, DAG "
+        "files are parsed and `option_secret` is read. Empty = none.",
+    )
+    backend_kwargs: str = option("", "Its keyword arguments, a JSON object.", sensitive=True)
+
+
+@dataclass(frozen=True)
 class Operators:
     """Defaults of operators."""
 
@@ -334,4 +375,5 @@ SECTIONS: dict[str, type] = {
     "scheduler": Scheduler,
     "dag_processor": DagProcessor,
     "operators": Operators,
+    "secrets": Secrets,
 }

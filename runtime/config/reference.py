@@ -20,7 +20,7 @@ file) and in environment variables `HYBRID__SECTION__OPTION`. What wins, first t
 
 1. `HYBRID__SECTION__OPTION`
 2. `HYBRID__SECTION__OPTION_CMD`: a command whose output is the value; run without a shell, 30 s at most
-3. `HYBRID__SECTION__OPTION_SECRET`: a key in the secrets backend (there is none yet: an error that says so)
+3. `HYBRID__SECTION__OPTION_SECRET`: a key that `[secrets] backend` is asked for (`get_config`)
 4. `option`, then `option_cmd`, then `option_secret` in the file
 5. the default
 

@@ -21,6 +21,7 @@ from runtime.config.options import (
     Operators,
     OptionInfo,
     Scheduler,
+    Secrets,
     Workers,
 )
 from runtime.config.sources import Raw, Sources, read_file
@@ -57,6 +58,7 @@ class Settings:
     scheduler: Scheduler
     dag_processor: DagProcessor
     operators: Operators
+    secrets: Secrets
     sources: Sources = field(repr=False)
     warnings: tuple[str, ...] = ()
     """Unknown options, one line each; not fatal, for an ``airflow.cfg`` has many that mean nothing here."""
@@ -92,7 +94,7 @@ class Settings:
                 text = _text(getattr(getattr(self, name), declared.name))
                 shown = text if show_sensitive else masked(declared.name, text, sensitive=info.sensitive)
                 yield Item(name, declared.name, shown, raw.source)
-        for name in _free_sections(self.sources):
+        for name in free_sections(self.sources):
             for key, raw in sorted(self.sources.section(name).items()):
                 yield Item(name, key, raw.text if show_sensitive else masked(key, raw.text), raw.source)
 
@@ -105,8 +107,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     Raises :class:`ConfigError`: one line with section, option, source, value and what was expected.
     """
     env = os.environ if env is None else env
-    home = Path(os.path.abspath(os.path.expanduser(home or env.get("HYBRID_HOME") or "~/hybrid")))
-    path = Path(os.path.abspath(os.path.expanduser(env.get("HYBRID_CONFIG") or home / "hybrid.cfg")))
+    home, path = home_and_file(home, env)
     own = {name: value for name, value in env.items() if name.startswith("HYBRID__")}
     sources = read_file(path, own)
     settings = Settings(
@@ -122,6 +123,7 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
         scheduler=_section(Scheduler, "scheduler", sources, home),
         dag_processor=_section(DagProcessor, "dag_processor", sources, home),
         operators=_section(Operators, "operators", sources, home),
+        secrets=_section(Secrets, "secrets", sources, home),
         sources=sources,
         warnings=tuple(_unknown(sources)),
     )
@@ -129,8 +131,14 @@ def load(home: Path | None = None, env: Mapping[str, str] | None = None) -> Sett
     return settings
 
 
+def home_and_file(home: Path | None, env: Mapping[str, str]) -> tuple[Path, Path]:
+    """The home folder and the configuration file; neither need exist."""
+    home = Path(os.path.abspath(os.path.expanduser(home or env.get("HYBRID_HOME") or "~/hybrid")))
+    return home, Path(os.path.abspath(os.path.expanduser(env.get("HYBRID_CONFIG") or home / "hybrid.cfg")))
+
+
 def _section(cls: type[Section], name: str, sources: Sources, home: Path) -> Section:
-    return cls(**{declared.name: _value(sources, name, declared, home) for declared in fields(cls)})  # type: ignore[arg-type]
+    return cls(**{declared.name: check_option(sources, name, declared, home) for declared in fields(cls)})  # type: ignore[arg-type]
 
 
 def _raw(sources: Sources, section: str, declared: Field[Any]) -> Raw:
@@ -138,7 +146,8 @@ def _raw(sources: Sources, section: str, declared: Field[Any]) -> Raw:
     return sources.find(section, declared.name) or Raw(info.default, "default")
 
 
-def _value(sources: Sources, section: str, declared: Field[Any], home: Path) -> Any:
+def check_option(sources: Sources, section: str, declared: Field[Any], home: Path) -> Any:
+    """Its value. Raises :class:`ConfigError` with section, option, source, value and what was expected."""
     info: OptionInfo = declared.metadata["option"]
     raw = _raw(sources, section, declared)
     text = raw.text.replace("$HYBRID_HOME", str(home)).replace("${HYBRID_HOME}", str(home))
@@ -160,7 +169,7 @@ def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _free_sections(sources: Sources) -> list[str]:
+def free_sections(sources: Sources) -> list[str]:
     """Sections of executors, in the file or in the environment, where an alias reads ``section:alias``."""
     names = set(sources.file)
     folded = {name.replace("-", "_").lower() for name in names}
@@ -188,13 +197,14 @@ def _unknown(sources: Sources) -> Iterator[str]:
         written = {key: sources.place(section, key) for key in sources.file.get(section, {})}
         for key, source in (written | sources.env_keys(section)).items():
             if key not in known and key.removesuffix("_cmd").removesuffix("_secret") not in known:
-                yield f"{source}: no option {key!r} in [{section}]{_did_you_mean(key, known)}"
-    for section in _free_sections(sources):
-        if hint := _did_you_mean(section, list(SECTIONS)):
+                yield f"{source}: no option {key!r} in [{section}]{did_you_mean(key, known)}"
+    for section in free_sections(sources):
+        if hint := did_you_mean(section, list(SECTIONS)):
             yield f"{sources.path if section in sources.file else 'environment'}: no section [{section}]{hint}"
 
 
-def _did_you_mean(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str]) -> str:
+    """``; did you mean x?`` where something near is known, else nothing."""
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.8)

@@ -66,6 +66,24 @@ class Sources:
         # A second "__" belongs to an alias; a leading "_" to an alias that ends with one.
         return {key.lower(): name for key, name in keys.items() if key and "__" not in key and not key.startswith("_")}
 
+    def _secret(self, raw: Raw) -> str:
+        """What the secrets backend says of the key. No error quotes more than the key."""
+        from runtime.secrets.backends import load_backend
+
+        options = [self.find("secrets", key) for key in ("backend", "backend_kwargs")]
+        if raw.source.lower().startswith((f"{PREFIX}secrets__".lower(), "secrets")) or not (
+            options[0] and options[0].text
+        ):
+            raise ConfigError(f"{raw.source}: no secrets backend is configured; give the value itself, or a _CMD")
+        backend = load_backend(options[0].text, options[1].text if options[1] else "")
+        try:
+            found = backend.get_config(raw.text)
+        except Exception as error:
+            raise ConfigError(f"{raw.source}: the secrets backend failed ({type(error).__name__})") from None
+        if found is None:
+            raise ConfigError(f"{raw.source}: the secrets backend knows no {raw.text!r}")
+        return str(found)
+
     def _environment(self, section: str) -> dict[str, Raw]:
         return {key: Raw(self.env[name].strip(), name) for key, name in self.env_keys(section).items()}
 
@@ -73,7 +91,7 @@ class Sources:
         if suffix == "_CMD":
             return Raw(_output(raw), raw.source)
         if suffix == "_SECRET":
-            raise ConfigError(f"{raw.source}: no secrets backend is configured; give the value itself, or a _CMD")
+            return Raw(self._secret(raw), raw.source)
         return raw
 
 

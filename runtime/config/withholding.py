@@ -7,13 +7,14 @@ from collections.abc import Iterable
 
 from runtime.config.sources import PREFIX
 
-_SIGNING_KEY = "HYBRID__API_AUTH__JWT_SECRET"
+_KEYS = ("HYBRID__API_AUTH__JWT_SECRET", "HYBRID__CORE__FERNET_KEY")
 
 
 def withhold_signing_key() -> None:
-    """Forget the variables that bring it. To be called by a daemon that has read its settings."""
-    for suffix in ("", "_CMD", "_SECRET"):
-        os.environ.pop(_SIGNING_KEY + suffix, None)
+    """Forget the variables that bring it, and the Fernet key. To be called by a daemon that has read its settings."""
+    for key in _KEYS:
+        for suffix in ("", "_CMD", "_SECRET"):
+            os.environ.pop(key + suffix, None)
 
 
 def withhold_sections(names: Iterable[str]) -> None:

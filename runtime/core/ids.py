@@ -41,5 +41,9 @@ def scheduled_run_id(logical_date: int) -> str:
     return f"scheduled__{iso(logical_date)}"
 
 
+def backfill_run_id(logical_date: int) -> str:
+    return f"backfill__{iso(logical_date)}"
+
+
 def manual_run_id(now: int, suffix: str = "") -> str:
     return f"manual__{iso(now)}{suffix}"

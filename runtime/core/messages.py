@@ -10,6 +10,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+DECISION = "skipmixin_key"
+"""Key of the XCom in which the service keeps what a branch did not follow, as Airflow does: ``{"skipped": [ids]}``."""
+
 
 class RunContext(msgspec.Struct, frozen=True, omit_defaults=True):
     """What to run, and in which run: everything that templates and ``ti`` need. Moments are microseconds."""
@@ -88,6 +91,10 @@ class Finish(msgspec.Struct, frozen=True, tag="finish", omit_defaults=True):
     """Seconds until the next try, if there is one."""
     return_value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """JSON of the XCom ``return_value``; absent where the task returned nothing."""
+    skip: tuple[str, ...] = ()
+    """Of a branch that succeeded: ids of the tasks of its run that it does not follow."""
+    called_back: bool = False
+    """The attempt's process has run the task's callbacks for this outcome; else somebody else has to."""
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", omit_defaults=True):
@@ -125,13 +132,102 @@ class XComPush(msgspec.Struct, frozen=True, tag="xcom_push", omit_defaults=True)
     value: msgspec.Raw
 
 
+class VariableGet(msgspec.Struct, frozen=True, tag="variable_get"):
+    """The value of a variable of the metadata DB."""
+
+    attempt_id: str
+    nonce: str
+    key: str
+
+
+class VariableSet(msgspec.Struct, frozen=True, tag="variable_set", omit_defaults=True):
+    """Create or replace a variable."""
+
+    attempt_id: str
+    nonce: str
+    key: str
+    value: str
+    description: str | None = None
+
+    def __repr__(self) -> str:
+        return f"VariableSet(attempt_id={self.attempt_id!r}, key={self.key!r})"
+
+
+class VariableDelete(msgspec.Struct, frozen=True, tag="variable_delete"):
+    """Answered by a :class:`Secret` without a value where there was none, else with an empty one."""
+
+    attempt_id: str
+    nonce: str
+    key: str
+
+
+class ConnectionGet(msgspec.Struct, frozen=True, tag="connection_get"):
+    """A connection of the metadata DB, as JSON of its fields."""
+
+    attempt_id: str
+    nonce: str
+    conn_id: str
+
+
+class Secret(msgspec.Struct, frozen=True, tag="secret", omit_defaults=True):
+    """What was asked for; ``None`` where it does not exist."""
+
+    value: str | None = None
+    reason: str = ""
+    """Why the request was refused; empty where it was not."""
+
+    def __repr__(self) -> str:
+        return f"Secret(reason={self.reason!r})"
+
+
+class TriggerRun(msgspec.Struct, frozen=True, tag="trigger_run", omit_defaults=True):
+    """Start a run of a DAG. Sent again by the same try, after a lost reply or a re-launch, it finds the run there."""
+
+    attempt_id: str
+    nonce: str
+    dag_id: str
+    run_id: str = ""
+    """Empty: made from the task instance and its try."""
+    conf: dict[str, Any] = {}
+    logical_date: int | msgspec.UnsetType | None = msgspec.UNSET
+    """Microseconds; ``None``: the run has none; left out: now."""
+    reset: bool = False
+    """Clear the run where it exists, so that it runs again."""
+    unless_paused: bool = False
+
+
+class RunStateGet(msgspec.Struct, frozen=True, tag="run_state_get"):
+    """How does a run stand?"""
+
+    attempt_id: str
+    nonce: str
+    dag_id: str
+    run_id: str
+
+
+class TriggeredRun(msgspec.Struct, frozen=True, tag="triggered_run", omit_defaults=True):
+    """A run: the one that was asked about, or started."""
+
+    run_id: str = ""
+    state: str = ""
+    logical_date: int | None = None
+    existed: bool = False
+    """Refused, for it is there already and not this task's."""
+    reason: str = ""
+    """Why the request was refused; empty where it was not."""
+
+
 class Done(msgspec.Struct, frozen=True, tag="done", omit_defaults=True):
     accepted: bool
     reason: str = ""
 
 
-Request: TypeAlias = Start | Heartbeat | Finish | XComPull | XComPush
-Reply: TypeAlias = Started | HeartbeatReply | Finished | XComValues | Done
+SecretRequest: TypeAlias = VariableGet | VariableSet | VariableDelete | ConnectionGet
+RunRequest: TypeAlias = TriggerRun | RunStateGet
+Asked: TypeAlias = XComPull | XComPush | SecretRequest | RunRequest
+"""What user code asks while it runs."""
+Request: TypeAlias = Start | Heartbeat | Finish | Asked
+Reply: TypeAlias = Started | HeartbeatReply | Finished | XComValues | Secret | TriggeredRun | Done
 
 encode = msgspec.json.Encoder().encode
 _requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

@@ -20,6 +20,25 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     trigger_rule: str = "all_success"
     retries: int = 0
     retry_delay: float = 300.0
+    retry_exponential_backoff: float = 0.0
+    """Factor by which each retry waits longer than the one before; 0: all wait ``retry_delay``."""
+    max_retry_delay: float | None = None
+    depends_on_past: bool = False
+    wait_for_downstream: bool = False
+    ignore_first_depends_on_past: bool = True
+    max_active_tis_per_dag: int | None = None
+    max_active_tis_per_dagrun: int | None = None
+    callbacks: tuple[str, ...] = ()
+    """Kinds that it has: ``execute``, ``success``, ``failure``, ``retry``, ``skipped``."""
+    is_setup: bool = False
+    is_teardown: bool = False
+    on_failure_fail_dagrun: bool = False
+    """Of a teardown: its failure fails the run."""
+    decides: bool = False
+    """A branch: it may decide which of its downstream tasks are skipped."""
+    group: str | None = None
+    """Id of the innermost task group that it stands in."""
+    doc_md: str | None = None
     execution_timeout: float | None = None
     pool: str = "default_pool"
     pool_slots: int = 1
@@ -38,14 +57,33 @@ class TaskSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Nothing to execute (``EmptyOperator``): the scheduler ends it without an executor."""
 
 
+class GroupSpec(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One task group of a DAG: how tasks are shown together."""
+
+    group_id: str
+    parent: str | None = None
+    tooltip: str = ""
+    ui_color: str = ""
+    ui_fgcolor: str = ""
+
+
 class TimetableSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """When runs are due. ``kind`` is ``none``, ``cron`` or ``interval``."""
+    """When runs are due.
+
+    ``kind`` is ``none``, ``cron``, ``interval``, ``once``, ``continuous``, ``cron trigger``, ``delta trigger``, ``events``
+    or ``custom``; what the last four need besides stands in ``arguments``.
+    """
 
     kind: str = "none"
     expression: str = ""
     """Five-field cron expression, for ``cron``."""
     seconds: float = 0.0
     """Length of the interval, for ``interval``."""
+    name: str = ""
+    """Registered name, for ``custom``."""
+    arguments: dict[str, Any] = {}
+    """Plain JSON. ``cron trigger``: ``crons`` (list), ``interval`` and ``run_immediately`` (true, false, seconds or null).
+    ``delta trigger``: ``interval``. ``events``: ``dates`` (microseconds, ascending), ``restrict``."""
     timezone: str = "UTC"
     summary: str = "None"
     """As the author wrote it: ``@daily``, ``0 3 * * *``, ``1:00:00``."""
@@ -64,9 +102,20 @@ class DagSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     max_active_tasks: int = 16
     dagrun_timeout: float | None = None
     is_paused_upon_creation: bool | None = None
+    max_consecutive_failed_dag_runs: int = 0
+    """The DAG is paused after so many scheduled runs have failed in a row; 0: never."""
+    has_on_success_callback: bool = False
+    has_on_failure_callback: bool = False
     params: dict[str, Any] = {}
+    """Default values."""
+    param_schemas: dict[str, dict[str, Any]] = {}
+    """JSON schema by name, of those that have one."""
+    groups: tuple[GroupSpec, ...] = ()
+    edge_labels: dict[str, dict[str, str]] = {}
+    """Label by upstream task id, then downstream task id."""
     tags: tuple[str, ...] = ()
     description: str = ""
+    doc_md: str | None = None
     owner: str = "hybrid"
 
 

@@ -44,6 +44,8 @@ TASK_FINISHED = frozenset(
 )
 TASK_ACTIVE = frozenset({TaskState.QUEUED, TaskState.RUNNING, TaskState.RESTARTING})
 """Holds pool slots and counts against limits."""
+UNBEGUN = frozenset({TaskState.NONE, TaskState.SCHEDULED, TaskState.UP_FOR_RETRY})
+"""Nothing of it runs or is with an executor: what a branch can still skip."""
 ATTEMPT_ACTIVE = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
 
 _S = TaskState
@@ -54,9 +56,10 @@ LEGAL: dict[TaskState, frozenset[TaskState]] = {
     _S.RUNNING: frozenset({_S.SUCCESS, _S.FAILED, _S.SKIPPED, _S.UP_FOR_RETRY, _S.SCHEDULED, _S.RESTARTING}),
     _S.RESTARTING: frozenset({_S.NONE, _S.FAILED}),
     _S.UP_FOR_RETRY: frozenset({_S.SCHEDULED, _S.NONE, _S.FAILED, _S.SKIPPED}),
-    **{state: frozenset({_S.NONE}) for state in TASK_FINISHED},
+    **{state: frozenset({_S.NONE, _S.RESTARTING}) for state in TASK_FINISHED},
 }
-"""From each state, where it may go. A finished state is left by *clear* only, which goes through ``none``."""
+"""From each state, where it may go. A finished state is left by hand only: by *clear*, which goes through ``none``, or
+through ``restarting`` where the attempt of one that somebody marked runs on for a moment, or by another mark."""
 
 
 class IllegalTransitionError(Exception):

@@ -28,7 +28,19 @@ TICKET_VARIABLE = "HYBRID_START_TICKET"
 """Environment variable that brings a start ticket to ``hybrid tasks run``."""
 URL_VARIABLE = "HYBRID__CORE__EXECUTION_API_SERVER_URL"
 """Environment variable that tells what a process starts where the task API is, whatever the configuration says."""
-Action: TypeAlias = Literal["start", "heartbeat", "finish", "xcom_pull", "xcom_push"]
+Action: TypeAlias = Literal[
+    "start",
+    "heartbeat",
+    "finish",
+    "xcom_pull",
+    "xcom_push",
+    "variable_get",
+    "variable_set",
+    "variable_delete",
+    "connection_get",
+    "trigger_run",
+    "run_state_get",
+]
 MAX_BODY = 50 * 2**20
 """Bytes; the largest body is a return value."""
 

@@ -1,34 +1,28 @@
 """When runs are due. Pure: the clock comes in as ``now``, moments are microseconds UTC.
 
-A run covers an interval and starts when the interval has ended: its logical date is the interval's start, ``run_after``
-its end. The starts are the *ticks* of the schedule, one fixed set of instants for each schedule and zone, so that the
-next tick never depends on how one got here: strictly increasing, no gap between intervals, no tick twice, through every
-change of the clocks. Where the wall clock of the zone
+A schedule is one fixed set of instants, its *ticks* (:mod:`runtime.core.ticks`), so that the next tick never depends on
+how one got here: strictly increasing, no gap between intervals, no tick twice, through every change of the clocks.
 
-* **skips** a time (02:30 in spring), its tick is moved forward by the length of the gap (to 03:30); one that lands on
-  another tick is that tick;
-* **repeats** a time (01:30 in autumn), an hour field that starts with ``*`` ticks in both passes, because such a
-  schedule means "every so often"; an hour that is named ticks once, in the second pass, as in Airflow.
+``cron`` and ``interval``: a run covers the interval between two ticks and starts when it has ended; its logical date is
+the interval's start. ``cron trigger``, ``delta trigger`` and ``events``: a run starts at a tick, and its interval, mostly
+empty, is what ends there.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from runtime.core.clock import SECOND, iso, micros, moment
+from runtime.core.clock import SECOND, iso, micros
 from runtime.core.errors import HybridError
+from runtime.core.ticks import CronTicks, Events, Grid, Ticks, Union, cron_of
 from runtime.core.zones import zone
 
 if TYPE_CHECKING:
-    from croniter import croniter
-
     from runtime.core.specs import TimetableSpec
 
 PRESETS = {
@@ -44,8 +38,9 @@ PRESETS = {
 EARLIEST = micros(datetime(1900, 1, 1, tzinfo=UTC))
 LATEST = micros(datetime(2200, 1, 1, tzinfo=UTC))
 MAX_SECONDS = 366 * 86_400 * 100.0
-_NEAR = timedelta(hours=26)
-"""A change of offset farther away than this cannot touch a tick: the longest gap ever (Samoa, 2011) is 24 hours."""
+KINDS = ("none", "cron", "interval", "once", "continuous", "cron trigger", "delta trigger", "events", "custom")
+_COVERING = ("cron", "interval")
+_TRIGGERS = ("cron trigger", "delta trigger", "events")
 _RANDOM = re.compile(r"(?<![a-z])[hr](?![a-z])", re.IGNORECASE)
 
 
@@ -64,36 +59,73 @@ class DueRun:
 
 
 def next_run(
-    spec: TimetableSpec, *, after: int | None, start_date: int | None, end_date: int | None, catchup: bool, now: int
+    spec: TimetableSpec,
+    *,
+    after: int | None,
+    start_date: int | None,
+    end_date: int | None,
+    catchup: bool,
+    now: int,
+    after_end: int | None = None,
+    planned: int | None = None,
 ) -> DueRun | None:
     """The next run of a schedule, which may lie in the future; ``None`` where there is none any more.
+
+    Those of ``custom`` timetables are planned elsewhere: for them it is ``None``.
 
     :param after: logical date of the newest scheduled run, ``None`` before the first.
     :param start_date: no logical date before it. Without it the first run covers the interval that ended last.
     :param end_date: no logical date after it.
     :param catchup: whether every interval since ``start_date`` gets a run; else only the one that ended last.
+    :param after_end: end of that run's interval; needed by ``continuous``.
+    :param planned: logical date that was the answer when somebody asked before: a trigger whose moment has come since
+        is not one of the past.
+    """
+    asked = _Question(spec, after, start_date, end_date, catchup, now, after_end, planned)
+    try:
+        due = _NEXT[spec.kind](asked) if spec.kind in _NEXT else None
+    except OverflowError:
+        return None
+    if due is None or (end_date is not None and due.logical_date > end_date) or due.run_after >= LATEST:
+        return None
+    return due
+
+
+def runs_between(
+    spec: TimetableSpec, first: int, last: int, *, now: int, start_date: int | None = None
+) -> Iterator[DueRun]:
+    """The runs of a schedule whose logical dates lie in ``first`` … ``last``, and that are due by ``now``; ascending.
+
+    :param start_date: of the DAG: where the intervals of ``interval`` are counted from. It is no bound.
     """
     ticks = _ticks(spec, start_date)
     if ticks is None:
-        return None
-    start = EARLIEST if start_date is None else start_date
-    if after is not None:
-        start = max(start, after + 1)
+        return
+    length = _length(spec)
     try:
-        if not catchup or (start_date is None and after is None):
-            start = max(start, ticks.at_or_before(ticks.at_or_before(now) - 1))
-        logical = ticks.at_or_after(start)
-        end = ticks.at_or_after(logical + 1)
+        tick = ticks.at_or_after(first + length)
+        while tick - length <= last:
+            due = _covering(ticks, tick) if spec.kind in _COVERING else _triggered(tick, length)
+            if due.run_after > now:
+                return
+            yield due
+            tick = ticks.at_or_after(tick + 1)
     except OverflowError:
-        return None
-    if (end_date is not None and logical > end_date) or end >= LATEST:
-        return None
-    return DueRun(logical_date=logical, data_interval_start=logical, data_interval_end=end, run_after=end)
+        return
+
+
+def is_periodic(spec: TimetableSpec) -> bool:
+    """Whether the schedule itself says which runs lie between two dates."""
+    return spec.kind in (*_COVERING, *_TRIGGERS)
 
 
 def interval_of(spec: TimetableSpec, now: int, start_date: int | None = None) -> tuple[int, int]:
     """Data interval of a run that somebody triggers at ``now``: the one that ended last; ``(now, now)`` without one."""
     ticks = _ticks(spec, start_date)
+    if spec.kind == "events":
+        return _event_at(spec, now)
+    if spec.kind in _TRIGGERS:
+        return now - _length(spec), now
     if ticks is None:
         return now, now
     end = ticks.at_or_before(now)
@@ -108,12 +140,14 @@ def validate(spec: TimetableSpec, start_date: int | None = None, end_date: int |
             check_date(name, value)
     if start_date is not None and end_date is not None and start_date > end_date:
         raise TimetableError(f"start_date {iso(start_date)} is after end_date {iso(end_date)}")
-    if spec.kind == "cron":
-        check_cron(spec.expression)
-    elif spec.kind == "interval":
+    if spec.kind not in KINDS:
+        raise TimetableError(f"unknown kind of timetable {spec.kind!r}; use one of {', '.join(KINDS)}")
+    for expression in [spec.expression] if spec.kind == "cron" else spec.arguments.get("crons", ()):
+        check_cron(expression)
+    if spec.kind in ("interval", "delta trigger"):
         check_seconds(spec.seconds)
-    elif spec.kind != "none":
-        raise TimetableError(f"unknown kind of timetable {spec.kind!r}; use none, cron or interval")
+    for value in spec.arguments.get("dates", ()) if spec.kind == "events" else ():
+        check_date("event", value)
 
 
 def check_date(name: str, value: int) -> None:
@@ -140,116 +174,128 @@ def check_cron(expression: str) -> None:
     if _RANDOM.search(expression):
         raise TimetableError(f"cron {expression!r}: H and R stand for chosen-at-random times; write the times out")
     try:
-        _cron(expression).get_next(datetime, start_time=datetime(2000, 1, 1))  # noqa: DTZ001  wall clock
+        cron_of(expression).get_next(datetime, start_time=datetime(2000, 1, 1))  # noqa: DTZ001  wall clock
     except ValueError as error:
         reason = "it never fires" if type(error).__name__ == "CroniterBadDateError" else str(error)
         raise TimetableError(f"bad cron {expression!r}: {reason}") from None
 
 
-class _Ticks(Protocol):
-    def at_or_after(self, instant: int) -> int:
-        """The first tick that is not before ``instant``. Raises ``OverflowError`` where there is none."""
-
-    def at_or_before(self, instant: int) -> int:
-        """The last tick that is not after ``instant``. Raises ``OverflowError`` where there is none."""
-
-
-def _ticks(spec: TimetableSpec, start_date: int | None) -> _Ticks | None:
-    if spec.kind == "cron":
-        return _CronTicks(spec.expression, zone(spec.timezone))
-    if spec.kind == "interval":
-        return _Grid(anchor=start_date or 0, step=round(spec.seconds * SECOND))
-    return None
-
-
 @dataclass(frozen=True, slots=True)
-class _Grid:
-    """Every ``step`` microseconds, counted from ``anchor`` in both directions."""
+class _Question:
+    """The arguments of :func:`next_run`."""
 
-    anchor: int
-    step: int
-
-    def at_or_after(self, instant: int) -> int:
-        return self.anchor - (self.anchor - instant) // self.step * self.step
-
-    def at_or_before(self, instant: int) -> int:
-        return self.anchor + (instant - self.anchor) // self.step * self.step
-
-
-@lru_cache(maxsize=4096)
-def _cron(expression: str) -> croniter:
-    from croniter import croniter  # here, because it costs 15 ms and 3 MB that most processes never need
-
-    return croniter(expression)
+    spec: TimetableSpec
+    after: int | None
+    start_date: int | None
+    end_date: int | None
+    catchup: bool
+    now: int
+    after_end: int | None
+    planned: int | None
 
 
-class _CronTicks:
-    """The ticks of a cron expression on the wall clock of a zone."""
+def _ticks(spec: TimetableSpec, start_date: int | None) -> Ticks | None:
+    if spec.kind == "cron":
+        return CronTicks(spec.expression, zone(spec.timezone))
+    if spec.kind == "cron trigger":
+        return Union([CronTicks(expression, zone(spec.timezone)) for expression in spec.arguments["crons"]])
+    if spec.kind in ("interval", "delta trigger"):
+        return Grid(anchor=start_date or 0, step=round(spec.seconds * SECOND))
+    return Events(spec.arguments["dates"]) if spec.kind == "events" else None
 
-    def __init__(self, expression: str, tz: tzinfo) -> None:
-        self._expression = expression
-        self._tz = tz
-        self._both_passes = expression.split()[1].startswith("*")
 
-    def at_or_after(self, instant: int) -> int:
-        reach = self._reach(instant)
-        best: int | None = None
-        for wall in self._walls(self._wall(instant) - reach, 1):
-            if best is not None and wall > self._wall(best) + self._reach(best):
-                break
-            for tick in self._instants(wall):
-                if tick >= instant and (best is None or tick < best):
-                    best = tick
-            if best is not None and not self._reach(best):
-                break
-        if best is None:
-            raise OverflowError(f"no tick of {self._expression!r} after {iso(instant)}")
-        return best
+def _length(spec: TimetableSpec) -> int:
+    """Of the interval that ends at a trigger's tick."""
+    return round(spec.arguments.get("interval", 0.0) * SECOND) if spec.kind in _TRIGGERS else 0
 
-    def at_or_before(self, instant: int) -> int:
-        reach = self._reach(instant)
-        best: int | None = None
-        for wall in self._walls(self._wall(instant) + reach, -1):
-            if best is not None and wall < self._wall(best) - self._reach(best):
-                break
-            for tick in self._instants(wall):
-                if tick <= instant and (best is None or tick > best):
-                    best = tick
-            if best is not None and not self._reach(best):
-                break
-        if best is None:
-            raise OverflowError(f"no tick of {self._expression!r} before {iso(instant)}")
-        return best
 
-    def _wall(self, instant: int) -> datetime:
-        """The naive local time of an instant."""
-        return moment(instant).astimezone(self._tz).replace(tzinfo=None)
+def _covering(ticks: Ticks, logical: int) -> DueRun:
+    end = ticks.at_or_after(logical + 1)
+    return DueRun(logical_date=logical, data_interval_start=logical, data_interval_end=end, run_after=end)
 
-    def _reach(self, instant: int) -> timedelta:
-        """How far the clocks change near ``instant``: nothing on almost every day."""
-        at = moment(instant)
-        offsets = [(at + near).astimezone(self._tz).utcoffset() or timedelta() for near in (-_NEAR, timedelta(), _NEAR)]
-        return max(offsets) - min(offsets)
 
-    def _walls(self, start: datetime, direction: int) -> Iterator[datetime]:
-        """Naive times that the expression matches, from ``start`` (give or take a second) on."""
-        cron = copy.copy(_cron(self._expression))  # a copy: it remembers where it is
-        try:
-            if direction > 0:
-                cron.set_current(start - timedelta(seconds=1))
-                while True:
-                    yield cron.get_next(datetime)
-            cron.set_current(start + timedelta(seconds=1))
-            while True:
-                yield cron.get_prev(datetime)
-        except ValueError:  # croniter gives up after 50 years without a match
-            return
+def _triggered(tick: int, length: int) -> DueRun:
+    return DueRun(logical_date=tick - length, data_interval_start=tick - length, data_interval_end=tick, run_after=tick)
 
-    def _instants(self, wall: datetime) -> tuple[int, ...]:
-        first = micros(wall.replace(tzinfo=self._tz, fold=0))
-        second = micros(wall.replace(tzinfo=self._tz, fold=1))
-        if first == second:
-            return (first,)
-        if first > second:  # skipped: read with the offset before the gap, which lands as far after it
-            return (first,)
-        return (first, second) if self._both_passes else (second,)
+
+def _next_covering(asked: _Question) -> DueRun | None:
+    ticks = _ticks(asked.spec, asked.start_date)
+    assert ticks is not None
+    start = EARLIEST if asked.start_date is None else asked.start_date
+    if asked.after is not None:
+        start = max(start, asked.after + 1)
+    if not asked.catchup or (asked.start_date is None and asked.after is None):
+        start = max(start, ticks.at_or_before(ticks.at_or_before(asked.now) - 1))
+    return _covering(ticks, ticks.at_or_after(start))
+
+
+def _next_trigger(asked: _Question) -> DueRun | None:
+    """The first tick that may be; without catchup, the last one that has passed in its place."""
+    ticks, length = _ticks(asked.spec, asked.start_date), _length(asked.spec)
+    assert ticks is not None
+    earliest = [] if asked.start_date is None else [asked.start_date]
+    if asked.after is not None:
+        earliest.append(asked.after + length + 1)
+    elif asked.spec.kind == "events":
+        earliest += [] if asked.catchup else [_promised(asked, length)]
+    elif asked.start_date is None:
+        earliest.append(_first_trigger(asked, ticks, length))
+    first = ticks.at_or_after(max(earliest, default=EARLIEST))
+    if not asked.catchup and first <= asked.now:
+        first = max(first, ticks.at_or_before(asked.now))
+    return None if asked.end_date is not None and first > asked.end_date else _triggered(first, length)
+
+
+def _promised(asked: _Question, length: int) -> int:
+    """No earlier than now, or than what was planned when it still lay ahead."""
+    return asked.now if asked.planned is None else min(asked.now, asked.planned + length)
+
+
+def _first_trigger(asked: _Question, ticks: Ticks, length: int) -> int:
+    """Where neither a start date nor a run says: the last tick or the next one, as ``run_immediately`` has it."""
+    if asked.planned is not None and asked.planned + length <= asked.now:
+        return asked.planned + length
+    past = ticks.at_or_before(asked.now)
+    wanted = asked.spec.arguments.get("run_immediately", asked.spec.kind == "delta trigger")
+    if wanted is True:
+        return past
+    if wanted is False:
+        return asked.now
+    following = ticks.at_or_after(asked.now + 1)
+    patience = max((following - past) / 10, 300 * SECOND) if wanted is None else wanted * SECOND
+    return past if asked.now - past <= patience else following
+
+
+def _next_once(asked: _Question) -> DueRun | None:
+    """At its start date, however long ago; without one as soon as possible."""
+    if asked.after is not None:
+        return None
+    return _triggered(asked.now if asked.start_date is None else asked.start_date, 0)
+
+
+def _next_continuous(asked: _Question) -> DueRun | None:
+    """From the end of the run before until now. Its logical date is always later than the one before."""
+    if asked.after is None:
+        start = asked.now if asked.start_date is None else asked.start_date
+    else:
+        start = max(asked.after + 1, asked.after if asked.after_end is None else asked.after_end)
+    end = max(start, asked.now)
+    if asked.end_date is not None and end > asked.end_date:
+        return None
+    return DueRun(logical_date=start, data_interval_start=start, data_interval_end=end, run_after=end)
+
+
+def _event_at(spec: TimetableSpec, now: int) -> tuple[int, int]:
+    dates = spec.arguments["dates"]
+    if not spec.arguments.get("restrict") or not dates:
+        return now, now
+    event = dates[0] if now < dates[0] else Events(dates).at_or_before(now)
+    return event, event
+
+
+_NEXT = {
+    **dict.fromkeys(_COVERING, _next_covering),
+    **dict.fromkeys(_TRIGGERS, _next_trigger),
+    "once": _next_once,
+    "continuous": _next_continuous,
+}

@@ -17,6 +17,7 @@ class TriggerRule(StrEnum):
     ALL_FAILED = "all_failed"
     ALL_DONE = "all_done"
     ALL_DONE_MIN_ONE_SUCCESS = "all_done_min_one_success"
+    ALL_DONE_SETUP_SUCCESS = "all_done_setup_success"
     ALL_SKIPPED = "all_skipped"
     ONE_SUCCESS = "one_success"
     ONE_FAILED = "one_failed"
@@ -35,17 +36,39 @@ class Verdict(StrEnum):
 
 
 class UpstreamCounts:
-    """How the upstream instances of one task stand. Shared by all instances of that task."""
+    """How the upstream instances of one task stand. Shared by all instances of that task.
 
-    __slots__ = ("failed", "removed", "skipped", "success", "total", "upstream_failed")
+    :param total: direct upstream instances.
+    :param setups: those of them that are setups.
+    """
 
-    def __init__(self, total: int = 0) -> None:
+    __slots__ = (
+        "failed",
+        "removed",
+        "setups",
+        "setups_skipped",
+        "setups_succeeded",
+        "skipped",
+        "success",
+        "total",
+        "upstream_failed",
+    )
+
+    def __init__(self, total: int = 0, setups: int = 0) -> None:
         self.total = total
+        self.setups = setups
+        self.setups_succeeded = self.setups_skipped = 0
         self.success = self.failed = self.upstream_failed = self.skipped = self.removed = 0
 
     def add(self, state: TaskState) -> None:
         """Count one more upstream instance that ended in ``state``, a finished one."""
         setattr(self, state.value, getattr(self, state.value) + 1)
+
+    def add_setup(self, state: TaskState) -> None:
+        """Likewise, and it is a setup."""
+        self.add(state)
+        self.setups_succeeded += state is TaskState.SUCCESS
+        self.setups_skipped += state is TaskState.SKIPPED
 
     @property
     def done(self) -> int:
@@ -67,6 +90,18 @@ def evaluate(rule: str, counts: UpstreamCounts) -> Verdict:
     return _RULES[TriggerRule(rule)](counts)
 
 
+def evaluate_setups(setups: UpstreamCounts) -> Verdict:
+    """Judge the setups above a task that are not directly upstream of it: whatever its own rule, all must succeed.
+
+    As soon as one has not, the answer is there; ``RUN`` leaves the decision to the task's rule.
+    """
+    if setups.any_failed:
+        return Verdict.UPSTREAM_FAILED
+    if setups.skipped:
+        return Verdict.SKIP
+    return Verdict.RUN if setups.success >= setups.total else Verdict.WAIT
+
+
 def _when_done(counts: UpstreamCounts, verdict: Verdict = Verdict.RUN) -> Verdict:
     return verdict if counts.all_done else Verdict.WAIT
 
@@ -85,6 +120,13 @@ def _all_done_min_one_success(c: UpstreamCounts) -> Verdict:
     if c.skipped:
         return Verdict.SKIP
     return _when_done(c, Verdict.RUN if c.success else Verdict.UPSTREAM_FAILED)
+
+
+def _all_done_setup_success(c: UpstreamCounts) -> Verdict:
+    """Of teardowns: without a setup upstream it is ``all_done``."""
+    if not c.setups or c.setups_succeeded:
+        return _when_done(c)
+    return _when_done(c, Verdict.SKIP if c.setups_skipped >= c.setups else Verdict.UPSTREAM_FAILED)
 
 
 def _all_skipped(c: UpstreamCounts) -> Verdict:
@@ -124,6 +166,7 @@ _RULES: dict[TriggerRule, Callable[[UpstreamCounts], Verdict]] = {
     TriggerRule.ALL_FAILED: _all_failed,
     TriggerRule.ALL_DONE: _when_done,
     TriggerRule.ALL_DONE_MIN_ONE_SUCCESS: _all_done_min_one_success,
+    TriggerRule.ALL_DONE_SETUP_SUCCESS: _all_done_setup_success,
     TriggerRule.ALL_SKIPPED: _all_skipped,
     TriggerRule.ONE_SUCCESS: _one_success,
     TriggerRule.ONE_FAILED: _one_failed,

@@ -30,6 +30,8 @@ class RunFacts:
     max_active_runs: int
     schedulers: int
     """That live."""
+    pause_reason: str | None = None
+    """Why the DAG is paused, where nobody did it by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,12 @@ class TaskFacts:
     attempt_reason: str | None = None
     suspicion: str | None = None
     """Of the running attempt; see :mod:`runtime.core.suspicion`."""
+    past: str | None = None
+    """How the run before holds it; see :mod:`runtime.core.past`."""
+    active_in_dag: int = 0
+    """Active instances of this task in all runs of its DAG; counted where ``max_active_tis_per_dag`` is set."""
+    active_in_run: int = 0
+    """Active instances of this task in its run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ def waits_for(task: TaskFacts, now: Situation) -> list[str]:
     found = _run(now)
     if state is TaskState.NONE:
         found += _upstream(task, now)
+        found += [task.past] if task.past else []
     elif state is TaskState.UP_FOR_RETRY:
         seconds = max(0.0, ((task.retry_at or now.at) - now.at) / SECOND)
         found.append(f"retry delay: the next try is due in {seconds:.0f} s")
@@ -107,7 +116,7 @@ def _run(now: Situation) -> list[str]:
     if not run.schedulers:
         found.append("no scheduler is running")
     if run.is_paused:
-        found.append("the DAG is paused")
+        found.append(f"the DAG is paused{f': {run.pause_reason}' if run.pause_reason else ''}")
     if run.reason and run.state not in (RunState.SUCCESS, RunState.FAILED):
         found.append(f"the run is {run.reason}")
     if run.state == RunState.QUEUED and run.running_runs >= run.max_active_runs:
@@ -137,6 +146,14 @@ def _slots(task: TaskFacts, now: Situation) -> list[str]:
     run, spec = now.run, task.spec
     if run.active_tasks >= run.max_active_tasks:
         found.append(f"run limit: {run.active_tasks} of max_active_tasks = {run.max_active_tasks} tasks are active")
+    for name, active in (
+        ("max_active_tis_per_dag", task.active_in_dag),
+        ("max_active_tis_per_dagrun", task.active_in_run),
+    ):
+        limit = getattr(spec, name)
+        if limit is not None and active >= limit:
+            where = "all runs" if name == "max_active_tis_per_dag" else "this run"
+            found.append(f"task limit: {active} of {name} = {limit} instances of the task are active in {where}")
     found += _pool(spec, now.pool)
     found += _executors(task, now)
     return found

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from runtime.core import specs
 from runtime.core.clock import now as clock_now
@@ -14,7 +15,12 @@ from runtime.core.specs import DagSpec, ParsedFile
 from runtime.core.timetables import DueRun, next_run
 from runtime.db.bounds import too_large
 from runtime.db.engine import Database
+from runtime.db.plans import planned_ahead, planned_due, want_plan
+from runtime.db.pools import warnings_of
+from runtime.db.runs import require_dag
 from runtime.db.schema import dag, dag_run, dag_version, import_error
+
+log = logging.getLogger(__name__)
 
 
 class DatabaseDagStore:
@@ -26,7 +32,8 @@ class DatabaseDagStore:
 
     def save(self, parsed: ParsedFile) -> None:
         """Store one file's DAGs, or its error. A DAG that the file no longer has becomes inactive."""
-        self._database.transact(lambda connection: self._save(connection, parsed, clock_now()))
+        for warning in self._database.transact(lambda connection: self._save(connection, parsed, clock_now())):
+            log.warning("%s: %s", parsed.rel_path, warning)
 
     def forget(self, rel_paths: Sequence[str]) -> None:
         """The files are gone: their DAGs become inactive, their errors are dropped."""
@@ -40,18 +47,20 @@ class DatabaseDagStore:
             dags = connection.execute(select(dag.c.rel_path).where(dag.c.is_active)).scalars()
             return sorted({*dags, *connection.execute(select(import_error.c.rel_path)).scalars()})
 
-    def _save(self, connection: Connection, parsed: ParsedFile, at: int) -> None:
+    def _save(self, connection: Connection, parsed: ParsedFile, at: int) -> list[str]:
+        """What an author should know of the DAGs that were stored, a line each."""
         error = parsed.error or too_large(parsed.dags) or self._claimed_elsewhere(connection, parsed)
         _store_error(connection, parsed.rel_path, error, at)
         if error is not None:
             # The last good version stays what it was: a typo in a file must not end the runs of its DAG.
-            return
+            return []
         for spec in sorted(parsed.dags, key=lambda spec: spec.dag_id):
             self._save_dag(connection, parsed, spec, at)
         names = [spec.dag_id for spec in parsed.dags]
         connection.execute(
             update(dag).where(dag.c.rel_path == parsed.rel_path, dag.c.dag_id.not_in(names)).values(is_active=False)
         )
+        return warnings_of(connection, parsed.dags)
 
     def _claimed_elsewhere(self, connection: Connection, parsed: ParsedFile) -> str | None:
         names = [spec.dag_id for spec in parsed.dags]
@@ -88,25 +97,80 @@ class DatabaseDagStore:
             connection.execute(update(dag).where(dag.c.dag_id == spec.dag_id).values(**values))
         changed = _save_version(connection, parsed, spec, at)
         if changed or present is None or not present.is_active:
-            store_due_run(connection, spec.dag_id, due_run(connection, spec, at))
+            if spec.timetable.kind == "custom":
+                want_plan(connection, spec.dag_id, at, anew=True)
+            planned = None if present is None else present.next_logical_date
+            store_due_run(connection, spec.dag_id, due_run(connection, spec, at, planned=planned))
 
 
-def due_run(connection: Connection, spec: DagSpec, at: int, *, after: int | None = None) -> DueRun | None:
-    """The DAG's next scheduled run, counted from ``after``, else from the newest scheduled one that it has had."""
-    if after is None:
-        after = connection.execute(
-            select(func.max(dag_run.c.logical_date)).where(
-                dag_run.c.dag_id == spec.dag_id, dag_run.c.run_type == "scheduled"
-            )
-        ).scalar()
+def due_run(
+    connection: Connection,
+    spec: DagSpec,
+    at: int,
+    *,
+    after: DueRun | None = None,
+    planned: int | None = None,
+) -> DueRun | None:
+    """The DAG's next scheduled run, counted from ``after``, else from the newest scheduled one that it has had.
+
+    :param planned: logical date that was stored as the next one before.
+    """
+    last, last_end = _last_scheduled(connection, spec.dag_id)
+    if after is not None:
+        last, last_end = after.logical_date, after.data_interval_end
+    if spec.timetable.kind == "custom":
+        return planned_due(connection, spec.dag_id, after=last, end_date=spec.end_date, catchup=spec.catchup, at=at)
     return next_run(
         spec.timetable,
-        after=after,
+        after=last,
         start_date=spec.start_date,
         end_date=spec.end_date,
         catchup=spec.catchup,
         now=at,
+        after_end=last_end,
+        planned=planned,
     )
+
+
+def next_runs(connection: Connection, dag_id: str, count: int, at: int) -> list[DueRun]:
+    """The next ``count`` runs of a DAG's schedule, as far as there are so many, and as far as can be told now.
+
+    The first is what the scheduler waits for; ``@continuous`` tells no other one. Those of a custom timetable are told
+    as far as they are planned. Raises :class:`~runtime.core.errors.NotFoundError`.
+    """
+    row = require_dag(connection, dag_id)
+    spec = specs.decode_dag(
+        connection.execute(select(dag_version.c.spec).where(dag_version.c.id == row.version_id)).scalar_one()
+    )
+    if spec.timetable.kind == "custom":
+        return planned_ahead(connection, dag_id, row.next_logical_date, count)
+    due = due_run(connection, spec, at, planned=row.next_logical_date)
+    found: list[DueRun] = []
+    while due is not None and len(found) < count:
+        found.append(due)
+        if spec.timetable.kind == "continuous":
+            break
+        due = next_run(
+            spec.timetable,
+            after=due.logical_date,
+            after_end=due.data_interval_end,
+            start_date=spec.start_date,
+            end_date=spec.end_date,
+            catchup=spec.catchup,
+            now=max(at, due.run_after),
+        )
+    return found
+
+
+def _last_scheduled(connection: Connection, dag_id: str) -> tuple[int | None, int | None]:
+    """Logical date and end of the interval of the newest scheduled run."""
+    row = connection.execute(
+        select(dag_run.c.logical_date, dag_run.c.data_interval_end)
+        .where(dag_run.c.dag_id == dag_id, dag_run.c.run_type == "scheduled")
+        .order_by(dag_run.c.logical_date.desc())
+        .limit(1)
+    ).first()
+    return (None, None) if row is None else (row.logical_date, row.data_interval_end)
 
 
 def store_due_run(connection: Connection, dag_id: str, due: DueRun | None) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, Row, case, func, select
 
 from runtime.core.errors import NotFoundError
@@ -20,6 +22,7 @@ from runtime.db.schema import (
     scheduler,
     task_attempt,
     task_instance,
+    xcom,
 )
 
 Record = dict[str, Any]
@@ -57,13 +60,30 @@ def list_import_errors(connection: Connection) -> list[Record]:
 
 
 def list_runs(
-    connection: Connection, dag_id: str, *, state: str | None = None, limit: int | None = None
+    connection: Connection,
+    dag_id: str,
+    *,
+    state: str | None = None,
+    limit: int | None = None,
+    start_date: int | None = None,
+    end_date: int | None = None,
+    backfills: bool = True,
 ) -> list[Record]:
-    """Runs of a DAG, newest first. Raises :class:`NotFoundError` where there is no such DAG."""
+    """Runs of a DAG, newest first. Raises :class:`NotFoundError` where there is no such DAG.
+
+    :param start_date: only of this logical date or a later one; ``end_date``: or an earlier one.
+    :param backfills: also those that a backfill has made.
+    """
     require_dag(connection, dag_id)
     query = select(*_RUN_COLUMNS).where(dag_run.c.dag_id == dag_id)
     if state is not None:
         query = query.where(dag_run.c.state == state)
+    if start_date is not None:
+        query = query.where(dag_run.c.logical_date >= start_date)
+    if end_date is not None:
+        query = query.where(dag_run.c.logical_date <= end_date)
+    if not backfills:
+        query = query.where(dag_run.c.run_type != "backfill")
     query = query.order_by(dag_run.c.run_after.desc(), dag_run.c.id.desc()).limit(limit)
     return [dict(row._mapping) for row in connection.execute(query)]
 
@@ -89,6 +109,45 @@ def dag_spec(connection: Connection, dag_id: str) -> DagSpec:
     version = require_dag(connection, dag_id).version_id
     spec: str = connection.execute(select(dag_version.c.spec).where(dag_version.c.id == version)).scalar_one()
     return decode_dag(spec)
+
+
+def dag_details(connection: Connection, dag_id: str) -> Record:
+    """Everything of one DAG, under Airflow's names. Raises :class:`NotFoundError`."""
+    row, spec = require_dag(connection, dag_id), dag_spec(connection, dag_id)
+    failed = select(import_error.c.rel_path).where(import_error.c.rel_path == row.rel_path)
+    number = select(dag_version.c.version_number).where(dag_version.c.id == row.version_id)
+    return {
+        "dag_id": dag_id,
+        "is_paused": row.is_paused,
+        "pause_reason": row.pause_reason,
+        "relative_fileloc": row.rel_path,
+        "version_number": connection.execute(number).scalar(),
+        "last_parsed_time": row.last_parsed_at,
+        "has_import_errors": connection.execute(failed).first() is not None,
+        "owners": [row.owner],
+        "description": row.description,
+        "tags": json.loads(row.tags),
+        "timetable_summary": row.schedule,
+        "timezone": spec.timetable.timezone,
+        "start_date": spec.start_date,
+        "end_date": spec.end_date,
+        "catchup": spec.catchup,
+        "max_active_tasks": spec.max_active_tasks,
+        "max_active_runs": spec.max_active_runs,
+        "max_consecutive_failed_dag_runs": spec.max_consecutive_failed_dag_runs,
+        "dagrun_timeout": spec.dagrun_timeout,
+        "params": spec.params,
+        "task_num": len(spec.tasks),
+        "next_dagrun_logical_date": row.next_logical_date,
+        "next_dagrun_data_interval_end": row.next_interval_end,
+        "next_dagrun_run_after": row.next_run_after,
+    }
+
+
+def file_of(connection: Connection, dag_id: str) -> str:
+    """The path of its file below the DAGs folder, also of a DAG that is no longer active. Raises as above."""
+    path: str | None = connection.execute(select(dag.c.rel_path).where(dag.c.dag_id == dag_id)).scalar()
+    return path if path is not None else str(require_dag(connection, dag_id).rel_path)
 
 
 def states_for_run(connection: Connection, dag_id: str, run_id: str) -> list[Record]:
@@ -125,6 +184,29 @@ def states_for_run(connection: Connection, dag_id: str, run_id: str) -> list[Rec
         .order_by(ti.task_id, ti.map_index)
     )
     return [dict(row._mapping) for row in connection.execute(query)]
+
+
+def task_state(connection: Connection, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1) -> Record:
+    """``task_id, map_index, state, try_number, reason`` of one task instance. Raises :class:`NotFoundError`."""
+    instance = _require_task(connection, require_run(connection, dag_id, run_id), task_id, map_index)
+    return {key: getattr(instance, key) for key in ("task_id", "map_index", "state", "try_number", "reason")}
+
+
+def xcom_values(
+    connection: Connection, dag_id: str, run_id: str, task_ids: Sequence[str], *, key: str, map_index: int | None
+) -> list[tuple[str, int, msgspec.Raw]]:
+    """(task id, map index, JSON) of the XComs under ``key``, in the order of ``task_ids``; no error where none are."""
+    query = (
+        select(xcom.c.task_id, xcom.c.map_index, xcom.c.value)
+        .join(dag_run, dag_run.c.id == xcom.c.dag_run_id)
+        .where(dag_run.c.dag_id == dag_id, dag_run.c.run_id == run_id)
+        .where(xcom.c.task_id.in_(task_ids), xcom.c.key == key)
+    )
+    if map_index is not None:
+        query = query.where(xcom.c.map_index == map_index)
+    order = {task_id: position for position, task_id in enumerate(task_ids)}
+    rows = sorted(connection.execute(query), key=lambda row: (order[row.task_id], row.map_index))
+    return [(row.task_id, row.map_index, msgspec.Raw(row.value.encode())) for row in rows]
 
 
 def dispatches(

@@ -28,7 +28,7 @@ from sqlalchemy.types import TypeDecorator
 
 from runtime.core.states import AttemptState, RunState, TaskState
 
-REVISION = "0004"
+REVISION = "0006"
 """Newest migration; a DB at another one is refused."""
 
 metadata = MetaData(
@@ -91,6 +91,8 @@ dag = Table(
     Column("next_logical_date", Micros),
     Column("next_interval_end", Micros),
     Column("last_parsed_at", Micros, nullable=False),
+    Column("pause_reason", FreeText),
+    Column("plan_wanted_at", Micros),
 )
 Index("ix_dag_rel_path", dag.c.rel_path)
 Index("ix_dag_next_run_after", dag.c.next_run_after)
@@ -168,6 +170,7 @@ dag_run = Table(
     Column("lease_owner", Id, ForeignKey(scheduler.c.id)),
     Column("lease_epoch", Integer, nullable=False),
     Column("reason", FreeText),
+    Column("backfill_id", RowId),
     UniqueConstraint("dag_id", "run_id"),
     UniqueConstraint("dag_id", "logical_date"),
     _one_of("state", RunState),
@@ -277,6 +280,30 @@ pool = Table(
     Column("description", FreeText, nullable=False),
 )
 
+connection = Table(
+    "connection",
+    metadata,
+    Column("conn_id", Name, primary_key=True),
+    Column("conn_type", String(500), nullable=False),
+    Column("description", FreeText),
+    Column("host", FreeText),
+    Column("schema", FreeText),
+    Column("login", FreeText),
+    Column("port", Integer),
+    Column("password", Text),
+    Column("extra", Text),
+)
+"""``password`` and ``extra`` are Fernet tokens (:mod:`runtime.secrets.keyring`)."""
+
+variable = Table(
+    "variable",
+    metadata,
+    Column("key", Name, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("description", FreeText),
+)
+"""``value`` is a Fernet token."""
+
 event = Table(
     "event",
     metadata,
@@ -328,4 +355,52 @@ callback_request = Table(
     Column("created_at", Micros, nullable=False),
     Column("executor", String(1000), nullable=False),
     Column("request", Text, nullable=False),
+    Column("claimed_until", Micros),
+    Column("tries", Integer),
 )
+"""What an executor or a scheduler wants called; ``executor`` is empty where a scheduler does."""
+
+backfill = Table(
+    "backfill",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("dag_id", Name, ForeignKey(dag.c.dag_id, ondelete="CASCADE"), nullable=False),
+    Column("from_date", Micros, nullable=False),
+    Column("to_date", Micros, nullable=False),
+    Column("conf", Text, nullable=False),
+    Column("is_paused", Boolean, nullable=False),
+    Column("reprocess_behavior", String(20), nullable=False),
+    Column("run_backwards", Boolean, nullable=False),
+    Column("max_active_runs", Integer, nullable=False),
+    Column("next_ordinal", Integer, nullable=False),
+    Column("created_at", Micros, nullable=False),
+    Column("completed_at", Micros),
+    Column("reason", FreeText),
+)
+_active = text("completed_at IS NULL")
+Index("ix_backfill_active", backfill.c.dag_id, unique=True, sqlite_where=_active, postgresql_where=_active)
+
+backfill_run = Table(
+    "backfill_run",
+    metadata,
+    Column("backfill_id", RowId, ForeignKey(backfill.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("ordinal", Integer, primary_key=True),
+    Column("logical_date", Micros, nullable=False),
+    Column("data_interval_start", Micros, nullable=False),
+    Column("data_interval_end", Micros, nullable=False),
+    Column("run_after", Micros, nullable=False),
+    Column("dag_run_id", RowId),
+    Column("outcome", String(20)),
+)
+"""Its runs in order; those from ``backfill.next_ordinal`` on are still to be looked at."""
+
+planned_run = Table(
+    "planned_run",
+    metadata,
+    Column("dag_id", Name, ForeignKey(dag.c.dag_id, ondelete="CASCADE"), primary_key=True),
+    Column("logical_date", Micros, primary_key=True),
+    Column("data_interval_start", Micros, nullable=False),
+    Column("data_interval_end", Micros, nullable=False),
+    Column("run_after", Micros, nullable=False),
+)
+"""What a custom timetable has said of the runs to come: only the DAG processor's children run its code."""

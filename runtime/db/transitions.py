@@ -19,6 +19,10 @@ from runtime.core.states import AttemptState, TaskState, check_transition
 from runtime.db.schema import event, run_inbox, task_attempt, task_instance
 
 Row = dict[str, Any]
+ENDED = "ended"
+"""Kind of an inbox row: an attempt has reported its end."""
+OWING = "ended, owing"
+"""Likewise, and its process has not run the callbacks of that outcome."""
 _ID = itemgetter("b_id")
 
 

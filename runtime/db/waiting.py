@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from runtime.core.past import downstream_of, held_by_past
 from runtime.core.routing import Router
 from runtime.core.specs import DagSpec, TaskSpec, decode_dag
-from runtime.core.states import TASK_FINISHED, AttemptState, RunState, TaskState
+from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, AttemptState, RunState, TaskState
 from runtime.core.waiting import ExecutorFacts, PoolFacts, RunFacts, Situation, TaskFacts, waits_for
+from runtime.db.past import run_before, seen_earlier, states_in
 from runtime.db.queries import executor_figures, live_schedulers
 from runtime.db.runs import require_run
 from runtime.db.schema import (
@@ -74,6 +76,9 @@ def waiting(
     of_run = _run_facts(connection, run, spec, rows, since)
     pools = _pools(connection)
     figures = executor_figures(connection, since=since)
+    past = _past(connection, run, spec)
+    active = _active(connection, run.dag_id, spec)
+    in_run = Counter(row.task_id for row in rows if TaskState(row.state) in TASK_ACTIVE)
     executors = {name: ExecutorFacts(one["health"], one["reason"], one["open_slots"]) for name, one in figures.items()}
     tasks = {task.task_id: task for task in spec.tasks}
 
@@ -84,7 +89,13 @@ def waiting(
         route = router.route(spec, task)
         upstream = {name: states[name] for name in task.upstream}
         now = Situation(at, of_run, upstream, pools.get(row.pool), executors, route.chain, route.reason)
-        return waits_for(_task_facts(row, task, doubt), now)
+        facts = replace(
+            _task_facts(row, task, doubt),
+            past=past(task),
+            active_in_dag=active.get(task.task_id, 0),
+            active_in_run=in_run[task.task_id],
+        )
+        return waits_for(facts, now)
 
     return [Waiting(row.task_id, row.map_index, row.state, look(row)) for row in rows]
 
@@ -103,19 +114,56 @@ def _task_facts(row: Row[Any], task: TaskSpec, doubt: Doubt) -> TaskFacts:
     )
 
 
+def _past(connection: Connection, run: Row[Any], spec: DagSpec) -> Callable[[TaskSpec], str | None]:
+    """How the run before holds a task; asks the database only where one of the DAG depends on it."""
+    if not any(task.depends_on_past for task in spec.tasks):
+        return lambda _: None
+    before = run_before(connection, run.id, catchup=spec.catchup)
+    if before is None:
+        return lambda _: None
+    states = states_in(connection, before.id, [task.task_id for task in spec.tasks])
+    downstream = downstream_of(spec)
+
+    def held(task: TaskSpec) -> str | None:
+        if not task.depends_on_past:
+            return None
+        is_first = bool(states) and task.task_id not in states and not seen_earlier(connection, before, task.task_id)
+        return held_by_past(task, downstream[task.task_id], states, run_id=before.run_id, is_first=is_first)
+
+    return held
+
+
+def _active(connection: Connection, dag_id: str, spec: DagSpec) -> dict[str, int]:
+    """Active instances by task in all runs of the DAG; empty where no task has a limit for it."""
+    if all(task.max_active_tis_per_dag is None for task in spec.tasks):
+        return {}
+    query = (
+        select(task_instance.c.task_id, func.count())
+        .join(dag_run, dag_run.c.id == task_instance.c.dag_run_id)
+        .where(task_instance_is_active, dag_run.c.dag_id == dag_id)
+        .group_by(task_instance.c.task_id)
+    )
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
 def _run_facts(connection: Connection, run: Row[Any], spec: DagSpec, rows: Any, since: int) -> RunFacts:
     running = select(func.count()).where(
-        run_is_open, dag_run.c.dag_id == run.dag_id, dag_run.c.state == RunState.RUNNING
+        run_is_open,
+        dag_run.c.dag_id == run.dag_id,
+        dag_run.c.state == RunState.RUNNING,
+        dag_run.c.backfill_id.is_(None),
     )
-    active = {TaskState.QUEUED, TaskState.RUNNING, TaskState.RESTARTING}
+    paused = connection.execute(select(dag.c.is_paused, dag.c.pause_reason).where(dag.c.dag_id == run.dag_id)).one()
     return RunFacts(
         state=run.state,
         reason=run.reason,
-        is_paused=bool(connection.execute(select(dag.c.is_paused).where(dag.c.dag_id == run.dag_id)).scalar()),
+        is_paused=paused.is_paused,
+        pause_reason=paused.pause_reason,
         has_owner=run.lease_owner is not None,
-        active_tasks=sum(row.state in active for row in rows),
+        active_tasks=sum(TaskState(row.state) in TASK_ACTIVE for row in rows),
         max_active_tasks=spec.max_active_tasks,
-        running_runs=connection.execute(running).scalar_one(),
+        # Runs of a backfill have a limit of their own, which their making keeps.
+        running_runs=connection.execute(running).scalar_one() if run.backfill_id is None else 0,
         max_active_runs=spec.max_active_runs,
         schedulers=len(live_schedulers(connection, since=since)),
     )

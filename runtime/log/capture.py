@@ -10,13 +10,18 @@ import faulthandler
 import io
 import logging
 import os
+import re
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.log.attempt_logs import open_append
+from runtime.secrets.masking import masker
+
+if TYPE_CHECKING:
+    from runtime.log.masking_pipe import MaskingPipe
 
 LONGEST_PARTIAL = 65_536
 """Characters without a line end that are kept back; beyond it a line is broken."""
@@ -32,6 +37,7 @@ class AttemptLog:
         self._fd = 2
         self._spare = spare
         self._second: tuple[int, str] = (0, "")
+        self._pipe: MaskingPipe | None = None
         self._level = level
         self._handler = _Handler(self)
         self._streams = (LineStream(self, "INFO", 1), LineStream(self, "ERROR", 2))
@@ -59,10 +65,18 @@ class AttemptLog:
         """A line of the runtime's own. Not by :mod:`logging`: its first use costs a forked process 100 page copies."""
         self.write(time.time_ns(), "INFO", "attempt", text.split("\n"))
 
+    def drain(self) -> None:
+        """Wait, not for long, until what others wrote to descriptors 1 and 2 is in the log."""
+        masker.on_change = None
+        if self._pipe is not None:
+            self._pipe.close()
+            self._pipe = None
+
     def close(self) -> None:
         """Write what has no line end yet and forget the file; descriptors 1 and 2 keep it until the next one."""
         for stream in self._streams:
             stream.flush_all()
+        self.drain()
         os.close(self._fd)
         self._fd = 2
 
@@ -72,7 +86,9 @@ class AttemptLog:
             stream.flush_all()
 
     def write(self, at: int, level: str, where: str, lines: Sequence[str]) -> None:
-        """Append lines with one stamp (nanoseconds). Never raises: a full disk must not fail the task."""
+        """Append lines with one stamp (nanoseconds), masked. Never raises: a full disk must not fail the task."""
+        if masker.pattern is not None:
+            lines = masker.text("\n".join(lines)).split("\n")
         head = f"[{self._stamp(at)}] {{{where}}} {level} - "
         data = head + f"\n{head}".join(lines) + "\n"
         _write_all(self._fd, _encode(data))
@@ -81,6 +97,17 @@ class AttemptLog:
         self._fd = descriptor
         os.dup2(self._fd, 1)
         os.dup2(self._fd, 2)
+        masker.on_change = self._mask_output
+        if masker.pattern is not None:
+            self._mask_output(masker.pattern)
+
+    def _mask_output(self, pattern: re.Pattern[str]) -> None:
+        """There is a new secret: mask what goes to descriptors 1 and 2 by other ways than ours."""
+        if self._pipe is None:
+            from runtime.log.masking_pipe import MaskingPipe
+
+            self._pipe = MaskingPipe(self._fd)
+        self._pipe.lead_through(pattern)
 
     def _stamp(self, at: int) -> str:
         second, rest = divmod(at, 1_000_000_000)
@@ -114,14 +141,22 @@ class LineStream(io.TextIOBase):
             *lines, partial = partial.split("\n")
             where = _caller()
             if len(partial) > LONGEST_PARTIAL:
-                lines, partial = [*lines, partial], ""
+                line, partial = _cut(partial)
+                lines = [*lines, line]
             self._log.write(time.time_ns(), self._level, where, lines)
         if partial:
             self._partial[thread] = partial
         return len(text)
 
     def flush(self) -> None:
-        self._flush(threading.get_ident(), _caller())
+        """What may be the beginning of a secret is kept back: the rest of it may come with the next write."""
+        thread = threading.get_ident()
+        text, kept = _cut(self._partial.get(thread, ""))
+        if kept:
+            self._partial[thread] = text
+        self._flush(thread, _caller())
+        if kept:
+            self._partial[thread] = kept
 
     def flush_all(self) -> None:
         """Write the unfinished lines of all threads."""
@@ -173,6 +208,12 @@ class _Handler(logging.Handler):
         if record.stack_info:
             extra.append(record.stack_info)
         return "\n".join(extra).split("\n")
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """What can be written now, and what may be the beginning of a secret."""
+    kept = masker.held_back(text)
+    return (text[:-kept], text[-kept:]) if kept else (text, "")
 
 
 def _encode(text: str) -> bytes:

@@ -11,9 +11,10 @@ import resource
 import signal
 import struct
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
@@ -25,23 +26,27 @@ MAX_ANSWER = 64 * 2**20
 """Bytes of JSON for one file: about 400,000 tasks."""
 GRACE = 2.0
 """Seconds after the time limit in which the child may still say where it hangs; then it is killed."""
+Answer = TypeVar("Answer")
 _LENGTH = struct.Struct("!Q")
 _CHUNK = 1_048_576
 
 
-class ParseChild:
+class Child(Generic[Answer], ABC):
     """A running child; :meth:`poll` it until it answers. Never blocks for longer than a reap."""
 
-    def __init__(self, rel_path: str, job: Callable[[], ParsedFile], time_limit: float, now: float) -> None:
+    def __init__(
+        self, rel_path: str, job: Callable[[], bytes], time_limit: float, now: float, *, afterwards: float = 0.0
+    ) -> None:
         """Fork. Raises :class:`OSError` where no process can be had.
 
-        :param job: what the child does.
+        :param job: what the child does with the file; what it returns is the answer, encoded.
         :param time_limit: seconds; 0 for no limit.
         :param now: monotonic seconds.
+        :param afterwards: seconds more that it gets once the file is imported; then the job ends the clock itself.
         """
         self.rel_path = rel_path
         self._time_limit = time_limit
-        self._deadline = now + time_limit + GRACE if time_limit else float("inf")
+        self._deadline = now + time_limit + GRACE + afterwards if time_limit else float("inf")
         self._received = bytearray()
         self._ended = False
         self._last_words = ""
@@ -67,7 +72,7 @@ class ParseChild:
         """
         return None if self._ended else self._pipe
 
-    def poll(self, now: float) -> ParsedFile | None:
+    def poll(self, now: float) -> Answer | None:
         """The answer, or what happened instead of one; ``None`` while the child works. Once it answers, it is gone."""
         ended = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         self._read()
@@ -110,16 +115,34 @@ class ParseChild:
                 return
             self._received += data
 
-    def _answer(self) -> ParsedFile | None:
+    def _answer(self) -> Answer | None:
         if len(self._received) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._received)
         if len(self._received) < _LENGTH.size + length:
             return None
         try:
-            return decode_file(bytes(self._received[_LENGTH.size : _LENGTH.size + length]))
+            return self._decode(bytes(self._received[_LENGTH.size : _LENGTH.size + length]))
         except msgspec.DecodeError as error:
             return self._failed(f"the parsing process answered with something else: {error}")
+
+    @abstractmethod
+    def _decode(self, data: bytes) -> Answer:
+        """Raises ``msgspec.DecodeError`` where ``data`` is no answer."""
+
+    @abstractmethod
+    def _failed(self, reason: str) -> Answer:
+        """What to answer where the child could not."""
+
+
+class ParseChild(Child[ParsedFile]):
+    """Parses one file."""
+
+    def __init__(self, rel_path: str, job: Callable[[], ParsedFile], time_limit: float, now: float) -> None:
+        super().__init__(rel_path, lambda: _encoded(job()), time_limit, now)
+
+    def _decode(self, data: bytes) -> ParsedFile:
+        return decode_file(data)
 
     def _failed(self, reason: str) -> ParsedFile:
         return ParsedFile(rel_path=self.rel_path, file_hash="", error=reason)
@@ -146,7 +169,7 @@ def _verdict(status: int) -> str:
 
 
 def _run_child(
-    attach: Callable[[], None], pipe: int, crash: int, job: Callable[[], ParsedFile], time_limit: float
+    attach: Callable[[], None], pipe: int, crash: int, job: Callable[[], bytes], time_limit: float
 ) -> NoReturn:
     """The child's whole life; leaves by ``os._exit``, whatever threads or exit handlers there are."""
     me = os.getpid()
@@ -157,10 +180,10 @@ def _run_child(
         faulthandler.enable(crash, all_threads=False)
         if time_limit:  # where no Python code runs, no signal handler does; this one is C
             faulthandler.dump_traceback_later(time_limit + GRACE / 2, file=crash)
-        parsed = job()
+        answer = job()
         signal.setitimer(signal.ITIMER_REAL, 0)
         if os.getpid() == me:  # and not a copy that the file's own fork() made
-            _send(pipe, parsed)
+            _send(pipe, answer)
     finally:
         os._exit(0 if os.getpid() == me else 1)
 
@@ -187,11 +210,15 @@ def _settle(time_limit: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, time_limit, 0.5)  # again: a bare except may swallow the first
 
 
-def _send(pipe: int, parsed: ParsedFile) -> None:
+def _encoded(parsed: ParsedFile) -> bytes:
     data = encode(parsed)
     if len(data) > MAX_ANSWER - _LENGTH.size:
         reason = f"its DAGs take {len(data) / 2**20:.0f} MB as data; the limit is {MAX_ANSWER / 2**20:.0f} MB per file"
         data = encode(ParsedFile(rel_path=parsed.rel_path, file_hash=parsed.file_hash, error=reason))
+    return data
+
+
+def _send(pipe: int, data: bytes) -> None:
     view = memoryview(_LENGTH.pack(len(data)) + data)
     while view:
         view = view[os.write(pipe, view) :]

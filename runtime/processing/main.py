@@ -13,7 +13,8 @@ from runtime.db.components import BEAT_SECONDS, DAG_PROCESSOR
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import open_database
 from runtime.db.presence import Presence
-from runtime.processing.once import make_processor
+from runtime.processing.errands import Errands
+from runtime.processing.once import errand_options, make_processor
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ def run_processor(settings: Settings) -> int:
         log.info("watching %s", settings.core.dags_folder)
         gc.freeze()
         try:
-            processor.run(stop, duty=presence.beat, every=BEAT_SECONDS)
+            errands = Errands(database, errand_options(settings))
+            processor.run(stop, duty=presence.beat, every=BEAT_SECONDS, errands=errands)
         finally:
             presence.end()
     finally:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from runtime.authoring.defaults import Defaults
 from runtime.config import Settings
 from runtime.config.defaults import task_defaults
 from runtime.config.plugins import use_plugins
+from runtime.config.worker import secrets_config
 from runtime.core.specs import ParsedFile
+from runtime.db.stored_secrets import StoredSecrets
+from runtime.processing.errands import ErrandOptions
 from runtime.processing.processor import DagProcessor, DagStore
+from runtime.secrets.access import Supply
 
 
 def make_processor(settings: Settings, store: DagStore) -> DagProcessor:
@@ -25,6 +30,25 @@ def make_processor(settings: Settings, store: DagStore) -> DagProcessor:
         min_file_process_interval=section.min_file_process_interval,
         max_workers=section.parsing_processes,
         defaults=Defaults(**task_defaults(settings)),
+        secrets=_secrets(settings),
+    )
+
+
+def _secrets(settings: Settings) -> Supply:
+    return Supply(partial(StoredSecrets, settings), secrets_config(settings))
+
+
+def errand_options(settings: Settings) -> ErrandOptions:
+    """What errands go by."""
+    return ErrandOptions(
+        dags_folder=settings.core.dags_folder,
+        log_folder=settings.logging.base_log_folder,
+        import_timeout=settings.core.dagbag_import_timeout,
+        callback_timeout=settings.core.callback_timeout,
+        max_workers=settings.dag_processor.parsing_processes,
+        log_level=settings.logging.logging_level,
+        defaults=Defaults(**task_defaults(settings)),
+        secrets=_secrets(settings),
     )
 
 

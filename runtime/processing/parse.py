@@ -15,6 +15,8 @@ from runtime.authoring.loader import LoadedFile, load_file
 from runtime.authoring.serialize import dag_spec, unused_default_args
 from runtime.core.errors import HybridError
 from runtime.core.specs import DagSpec, ParsedFile
+from runtime.secrets.access import NOBODY, Supply, serve
+from runtime.secrets.masking import masker
 
 LONGEST_ERROR = 8_192
 """Characters of an error text; the front is kept."""
@@ -24,9 +26,19 @@ class ImportTimeLimitError(BaseException):
     """Raised inside the file's code when its time is over; no ``Exception``, so that it is not swallowed easily."""
 
 
-def parse_file(dags_folder: Path, rel_path: str, executors: Sequence[ExecutorName], defaults: Defaults) -> ParsedFile:
-    """The file's DAGs, or its one error. Runs user code; raises nothing that user code can raise."""
+def parse_file(
+    dags_folder: Path,
+    rel_path: str,
+    executors: Sequence[ExecutorName],
+    defaults: Defaults,
+    secrets: Supply = NOBODY,
+) -> ParsedFile:
+    """The file's DAGs, or its one error. Runs user code; raises nothing that user code can raise.
+
+    :param secrets: where connections and variables come from that the file asks for at its top level.
+    """
     loaded: LoadedFile | None = None
+    serve(*secrets)
     try:
         loaded = load_file(dags_folder, rel_path, defaults)
         specs = tuple(dag_spec(dag) for dag in loaded.dags.values())
@@ -45,7 +57,7 @@ def parse_file(dags_folder: Path, rel_path: str, executors: Sequence[ExecutorNam
         file_hash=loaded.file_hash,
         dags=specs,
         dependencies=loaded.dependencies,
-        warnings=tuple(warnings),
+        warnings=tuple(masker.text(line) for line in warnings),
     )
 
 
@@ -67,9 +79,10 @@ def describe(error: BaseException, dags_folder: Path, rel_path: str) -> str:
     """The error for people: one line with its place, and for what the file's own code raised, the way there."""
     line = f"{_place(error, dags_folder, rel_path)}{_message(error)}"
     if isinstance(error, HybridError | SyntaxError | SystemExit | ImportTimeLimitError):
-        return line[:LONGEST_ERROR]
+        return masker.text(line)[:LONGEST_ERROR]
     frames = [frame for frame in _frames(error) if _is_below(frame, dags_folder)]
-    return "".join([line, "\n", *traceback.format_list(frames[-10:])])[:LONGEST_ERROR].rstrip()
+    # Masked before it is cut: half a secret is not found any more.
+    return masker.text("".join([line, "\n", *traceback.format_list(frames[-10:])]))[:LONGEST_ERROR].rstrip()
 
 
 def _message(error: BaseException) -> str:

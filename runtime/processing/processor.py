@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from executors.names import parse_executors
 from runtime.authoring.defaults import Defaults
@@ -18,6 +18,10 @@ from runtime.core.specs import ParsedFile, encode
 from runtime.processing.child import ParseChild
 from runtime.processing.files import Stamp, list_files, may_hold_dags, stamp
 from runtime.processing.parse import parse_file
+from runtime.secrets.access import NOBODY, Supply
+
+if TYPE_CHECKING:
+    from runtime.processing.errands import Errands
 
 log = logging.getLogger(__name__)
 _POLL = 0.1
@@ -64,6 +68,7 @@ class DagProcessor:
     :param refresh_interval: seconds between two looks at the folder.
     :param min_file_process_interval: seconds after which an unchanged file is parsed again; 0 for never.
     :param max_workers: files parsed at the same time.
+    :param secrets: where connections and variables come from that files ask for while they are parsed.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class DagProcessor:
         min_file_process_interval: float = 120.0,
         max_workers: int = 2,
         defaults: Defaults | None = None,
+        secrets: Supply = NOBODY,
     ) -> None:
         self._folder = dags_folder.absolute()
         self._executors = parse_executors(executor_names)
@@ -86,6 +92,7 @@ class DagProcessor:
         self._reparse_after = min_file_process_interval or float("inf")
         self._max_workers = max_workers
         self._defaults = defaults or Defaults()
+        self._secrets = secrets
         self._files: dict[str, _File] = {}
         self._queue: dict[str, bool] = {}
         """Files to parse, in order; true: save the answer even where it is the same as before."""
@@ -111,11 +118,17 @@ class DagProcessor:
         return _POLL if self._children else max(0.0, self._next_look - now)
 
     def run(
-        self, stop: threading.Event, *, duty: Callable[[], None] = lambda: None, every: float = float("inf")
+        self,
+        stop: threading.Event,
+        *,
+        duty: Callable[[], None] = lambda: None,
+        every: float = float("inf"),
+        errands: Errands | None = None,
     ) -> None:
         """:meth:`step` until ``stop`` is set; kills the children that are left.
 
         :param duty: called between two steps, every ``every`` seconds.
+        :param errands: seen to beside the files.
         """
         preload()
         next_duty = time.monotonic() + every
@@ -126,12 +139,18 @@ class DagProcessor:
                     duty()
                     next_duty = time.monotonic() + every
                 delay = min(delay, max(0.0, next_duty - time.monotonic()))
-                if self._children:
+                if errands is not None:
+                    delay = min(delay, errands.step(time.monotonic()))
+                if errands is not None and errands.is_busy:
+                    self._wait(min(delay, _POLL), errands.handles)
+                elif self._children:
                     self._wait(delay)
                 else:
                     stop.wait(delay)
         finally:
             self.close()
+            if errands is not None:
+                errands.close()
 
     def parse_once(self, only: Collection[str] | None = None) -> list[ParsedFile]:
         """Parse every file once (or ``only`` some, by relative path), save the answers and return them by path."""
@@ -242,7 +261,7 @@ class DagProcessor:
     def _start(self, now: float) -> None:
         busy = {child.rel_path for child in self._children}
         for rel_path in [path for path in self._queue if path not in busy][: self._max_workers - len(busy)]:
-            job = partial(parse_file, self._folder, rel_path, self._executors, self._defaults)
+            job = partial(parse_file, self._folder, rel_path, self._executors, self._defaults, self._secrets)
             try:
                 child = ParseChild(rel_path, job, self._import_timeout, now)
             except OSError as error:
@@ -252,9 +271,9 @@ class DagProcessor:
             file = self._files[rel_path]
             file.parsed_at, file.parsed_stamp, file.parsed_in = now, file.stamp, self._state
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self, seconds: float, more: Sequence[int] = ()) -> None:
         handles = [child.handle for child in self._children if child.handle is not None]
-        select.select(handles, [], [], seconds)
+        select.select([*handles, *more], [], [], seconds)
 
     def _collect(self, now: float) -> list[ParsedFile]:
         answers = []

@@ -30,6 +30,7 @@ from runtime.scheduler.losses import LossPolicy
 from runtime.scheduler.memory import Memory
 from runtime.scheduler.tickets import Tickets, needs_tickets, ticket_folder
 from runtime.scheduler.waking import Bell, Waker
+from runtime.secrets.keyring import Keyring
 from runtime.service.tasks import TaskService
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def assemble(
     stats = stats or Collector()
     identity = Identity()
     bell = Bell(waker)
-    service = TaskService(database, on_report=bell, stats=stats)
+    keyring = Keyring(settings.home, settings.core.fernet_key)
+    service = TaskService(database, on_report=bell, stats=stats, keyring=keyring)
     log_sink = LogSink(database, str(settings.logging.base_log_folder))
     _let_launches_find_hybrid()
     tickets = {entry.name.name: _tickets(settings, entry, load_tokens) for entry in registry}

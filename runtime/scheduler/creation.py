@@ -50,10 +50,10 @@ def _create_for(connection: Connection, row: Row[Any], graphs: GraphCache, limit
     spec = graphs.get(connection, row.version_id).spec
     created = 0
     # Not what the row says: it may be days old where the DAG was paused, and without catchup only the latest counts.
-    due = due_run(connection, spec, at)
+    due = due_run(connection, spec, at, planned=row.next_logical_date)
     while due is not None and due.run_after <= at and created < room:
         created += _insert(connection, row, due, at, actor)
-        due = due_run(connection, spec, at, after=due.logical_date)
+        due = due_run(connection, spec, at, after=due)
     store_due_run(connection, row.dag_id, due)
     return created
 

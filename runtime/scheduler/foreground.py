@@ -1,7 +1,8 @@
 """``hybrid dags test``: one run of one DAG, here and now, by the real scheduler and the real executors.
 
-Everything is as in production but the database, which is a new one in a temporary folder, and the task API, which this
-process serves itself: trying a DAG leaves nothing behind in a deployment, and needs none.
+Everything is as in production but the database, which is a new one in a temporary folder with the deployment's
+connections, variables and pools, and the task API, which this process serves itself: trying a DAG leaves nothing behind
+in a deployment, and needs none.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from runtime.db.runs import create_manual_run
 from runtime.db.schema import dag, dag_run, import_error, task_attempt, task_instance
 from runtime.scheduler.assembly import Assembly, assemble
 from runtime.scheduler.launch_environment import variables, with_usable_home
+from runtime.scheduler.lending import lend, make_room, with_key
 from runtime.scheduler.tickets import needs_tickets
 from runtime.scheduler.waking import Waker
 
@@ -67,14 +69,18 @@ def run_dag_once(
     with tempfile.TemporaryDirectory(prefix="hybrid-test-") as name:
         folder = Path(name)
         url = f"sqlite:///{folder / 'hybrid.db'}"
-        settings = replace(settings, database=replace(settings.database, sql_alchemy_conn=url))
+        deployment = settings
+        settings = replace(with_key(settings), database=replace(settings.database, sql_alchemy_conn=url))
         migrate(settings)
         database = Database(url)
         try:
+            lend(deployment, database)
             parse(DatabaseDagStore(database, paused_at_creation=False))
             run_id = _create(database, dag_id, logical_date, conf)
             with database.read() as connection:
                 spec = dag_spec(connection, dag_id)
+            with database.write() as connection:
+                make_room(connection, spec.tasks)
             settings = replace(settings, core=replace(settings.core, executor=executors_of(spec, settings)))
             return _run(settings, database, folder, serve, run_id, on_change)
         finally:
@@ -111,8 +117,8 @@ def _create(database: Database, dag_id: str, logical_date: int | None, conf: dic
                 raise
             broken = "; ".join(f"{row.rel_path}: {row.error.strip().splitlines()[0]}" for row in errors)
             raise HybridError(f"{error} (files with import errors: {broken})") from None
-        # No other run may begin: the folder's other DAGs have schedules of their own.
-        connection.execute(update(dag).values(next_run_after=None, is_paused=dag.c.dag_id != dag_id))
+        # The folder's other DAGs have schedules of their own; a run that a task of this one triggers shall go on.
+        connection.execute(update(dag).values(next_run_after=None, is_paused=False))
     return run.id
 
 

@@ -6,21 +6,29 @@ otherwise both see the last free slot.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
-from runtime.db.schema import pool, task_instance, task_instance_is_active
+from runtime.core.states import TASK_ACTIVE
+from runtime.db.schema import dag_run, pool, task_instance, task_instance_is_active
 from runtime.scheduler.ready import LimitKey
 from runtime.scheduler.runs import Instance, RunModel
 
 UNLIMITED = 2**31
+TASK, TASK_IN_RUN = "task", "task in run"
 NOT_NOW: LimitKey = ("not now", "")
 """Held by a step that looks at one run only."""
 
 
 _POOLS = select(pool.c.name, pool.c.slots).order_by(pool.c.name)
 _LOCKED_POOLS = _POOLS.with_for_update(key_share=True)
+_ACTIVE = (
+    select(task_instance.c.task_id, func.count().label("active"))
+    .join(dag_run, dag_run.c.id == task_instance.c.dag_run_id)
+    .where(task_instance_is_active, dag_run.c.dag_id == bindparam("b_dag"))
+    .group_by(task_instance.c.task_id)
+)
 _USED = (
     select(task_instance.c.pool, func.sum(task_instance.c.pool_slots))
     .where(task_instance_is_active)
@@ -29,13 +37,26 @@ _USED = (
 
 
 class Limits:
-    """The free places at one moment; :meth:`blocked_by` lets instances through and counts them."""
+    """The free places at one moment; :meth:`blocked_by` lets instances through and counts them.
 
-    def __init__(self, pools: dict[str, int], paused: Container[str] = (), only: RunModel | None = None) -> None:
+    :param count: how many instances of each task of a DAG are active; asked for DAGs with such limits only.
+    """
+
+    def __init__(
+        self,
+        pools: dict[str, int],
+        paused: Container[str] = (),
+        only: RunModel | None = None,
+        *,
+        count: Callable[[str], Mapping[str, int]] = lambda _: {},
+    ) -> None:
         self._pools = pools
         self._paused = paused
         self._only = only
+        self._count = count
         self._runs: dict[int, int] = {}
+        self._counts: dict[str, Mapping[str, int]] = {}
+        self._tasks: dict[LimitKey, int] = {}
 
     def blocked_by(self, instance: Instance) -> LimitKey | None:
         """The limit that forbids ``instance`` to start now; ``None`` where none does, then its places are taken."""
@@ -52,9 +73,51 @@ class Limits:
         pool_free = self._pools.get(spec.pool, 0)
         if pool_free < spec.pool_slots:
             return ("pool", spec.pool)
+        limits = task_limits(instance)
+        for limit in limits:
+            if self._task_room(limit, instance) <= 0:
+                return limit
+        for limit in limits:
+            self._tasks[limit] -= 1
         self._runs[run.id] = run_free - 1
         self._pools[spec.pool] = pool_free - spec.pool_slots
         return None
+
+    def _task_room(self, limit: LimitKey, instance: Instance) -> int:
+        """Free places under one of :func:`task_limits`."""
+        if limit not in self._tasks:
+            run, spec = instance.run, instance.node.spec
+            if limit[0] == TASK_IN_RUN:
+                active = sum(other.state in TASK_ACTIVE for other in run.by_node[instance.node.index])
+                self._tasks[limit] = (spec.max_active_tis_per_dagrun or 0) - active
+            else:
+                dag_id = run.graph.dag_id
+                if dag_id not in self._counts:
+                    self._counts[dag_id] = self._count(dag_id)
+                self._tasks[limit] = (spec.max_active_tis_per_dag or 0) - self._counts[dag_id].get(spec.task_id, 0)
+        return self._tasks[limit]
+
+
+def task_limits(instance: Instance) -> tuple[LimitKey, ...]:
+    """The limits that the task itself has; most have none."""
+    spec = instance.node.spec
+    if spec.max_active_tis_per_dag is None and spec.max_active_tis_per_dagrun is None:
+        return ()
+    found: list[LimitKey] = []
+    if spec.max_active_tis_per_dag is not None:
+        found.append((TASK, f"{instance.run.graph.dag_id} {spec.task_id}"))
+    if spec.max_active_tis_per_dagrun is not None:
+        found.append((TASK_IN_RUN, f"{instance.run.id} {spec.task_id}"))
+    return tuple(found)
+
+
+def active_by_task(connection: Connection, dag_id: str, returned: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Active instances of each task of a DAG, in all its runs.
+
+    :param returned: by DAG and task, those that the database still counts and the caller is about to end.
+    """
+    counts = connection.execute(_ACTIVE, {"b_dag": dag_id})
+    return {row.task_id: row.active - returned.get((dag_id, row.task_id), 0) for row in counts}
 
 
 def read_pools(connection: Connection, *, lock: bool = True) -> dict[str, int]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from runtime.core.ids import uuid7
+from runtime.core.messages import DECISION
 from runtime.core.specs import decode_dag
 from runtime.core.states import RunState, TaskState
-from runtime.db.schema import dag, dag_run, dag_version, run_inbox, run_is_open, task_attempt, task_instance
+from runtime.db.schema import dag, dag_run, dag_version, run_inbox, run_is_open, task_attempt, task_instance, xcom
 from runtime.db.transitions import GuardRefusedError, record_run_event
-from runtime.scheduler.graph import DagGraph, build_graph
+from runtime.scheduler import past
+from runtime.scheduler.backfilling import under_way
+from runtime.scheduler.callbacks import owing_rows
+from runtime.scheduler.graph import DagGraph, Node, build_graph
 from runtime.scheduler.leases import Identity
 from runtime.scheduler.runs import Instance, RunModel
 
@@ -26,12 +31,12 @@ def _fitting_runs() -> Select[Any]:
     place = func.row_number().over(partition_by=dag_run.c.dag_id, order_by=(dag_run.c.run_after, dag_run.c.id))
     queued = (
         select(dag_run.c.id, dag_run.c.dag_id, place.label("place"))
-        .where(run_is_open, dag_run.c.state == RunState.QUEUED)
+        .where(run_is_open, dag_run.c.state == RunState.QUEUED, dag_run.c.backfill_id.is_(None))
         .subquery("queued")
     )
     running = (
         select(dag_run.c.dag_id, func.count().label("runs"))
-        .where(run_is_open, dag_run.c.state == RunState.RUNNING)
+        .where(run_is_open, dag_run.c.state == RunState.RUNNING, dag_run.c.backfill_id.is_(None))
         .group_by(dag_run.c.dag_id)
         .subquery("running")
     )
@@ -49,7 +54,12 @@ _CLAIMABLE = (
     .where(
         run_is_open,
         dag_run.c.lease_owner.is_(None),
-        or_(dag_run.c.state == RunState.RUNNING, dag_run.c.id.in_(_fitting_runs())),
+        or_(
+            dag_run.c.state == RunState.RUNNING,
+            dag_run.c.id.in_(_fitting_runs()),
+            # A backfill makes no more runs than may be active at once; it is no burden to the DAG's own limit.
+            and_(dag_run.c.backfill_id.is_not(None), dag.c.is_paused.is_(False)),
+        ),
     )
     .order_by(dag_run.c.state.desc(), dag_run.c.run_after, dag_run.c.id)
 )
@@ -78,6 +88,7 @@ _HAS_WORK = select(
         exists().where(run_is_open, dag_run.c.lease_owner.is_(None)),
         exists().where(dag.c.is_active, dag.c.is_paused.is_(False), dag.c.next_run_after <= bindparam("b_at")),
         exists().where(run_inbox.c.id.is_not(None)),
+        under_way,
     )
 )
 
@@ -101,7 +112,7 @@ def claimable_runs(
     if only is not None:
         query = query.where(dag_run.c.id == only)
     rows = list(connection.execute(query))
-    queued = {row.dag_id for row in rows if row.state == RunState.QUEUED}
+    queued = {row.dag_id for row in rows if row.state == RunState.QUEUED and row.backfill_id is None}
     if not queued:
         return rows
     active = _active_runs(connection, queued)
@@ -187,6 +198,7 @@ def release_forgotten(connection: Connection, me: Identity, known: AbstractSet[i
 
 def fill(connection: Connection, model: RunModel) -> None:
     """Read the model's task instances, creating those that do not exist yet; forget what its inbox says."""
+    model.owing = owing_rows(connection, model)
     connection.execute(delete(run_inbox).where(run_inbox.c.dag_run_id == model.id))
     query = (
         select(task_instance, task_attempt.c.executor)
@@ -211,6 +223,10 @@ def fill(connection: Connection, model: RunModel) -> None:
         model.add(instance)
     missing = [node for node in model.graph.nodes if node.spec.task_id not in present]
     _create(connection, model, missing)
+    past.hold(connection, model)
+    deciding = [node for node in model.graph.nodes if node.spec.decides]
+    if deciding:
+        model.unfollowed = _unfollowed(connection, model, deciding)
 
 
 def _create(connection: Connection, model: RunModel, nodes: Iterable[Any]) -> None:
@@ -240,6 +256,19 @@ def _create(connection: Connection, model: RunModel, nodes: Iterable[Any]) -> No
         connection.execute(insert(task_instance), rows)
 
 
+def _unfollowed(connection: Connection, model: RunModel, deciding: Sequence[Node]) -> frozenset[int]:
+    """Nodes directly below a branch that has succeeded and not followed them: cleared alone, they are skipped again."""
+    query = select(xcom.c.task_id, xcom.c.value).where(xcom.c.dag_run_id == model.id, xcom.c.key == DECISION)
+    decisions = {row.task_id: set(json.loads(row.value).get("skipped", ())) for row in connection.execute(query)}
+    return frozenset(
+        index
+        for node in deciding
+        if all(instance.state is TaskState.SUCCESS for instance in model.by_node[node.index])
+        for index in node.downstream
+        if model.graph.nodes[index].spec.task_id in decisions.get(node.spec.task_id, ())
+    )
+
+
 def _active_runs(connection: Connection, dag_ids: Iterable[str]) -> dict[str, int]:
     """Running runs of each DAG; the DAG's row is locked, so that two schedulers cannot both count the last place."""
     names = sorted(dag_ids)
@@ -247,14 +276,19 @@ def _active_runs(connection: Connection, dag_ids: Iterable[str]) -> dict[str, in
     connection.execute(lock)
     query = (
         select(dag_run.c.dag_id, func.count())
-        .where(run_is_open, dag_run.c.dag_id.in_(names), dag_run.c.state == RunState.RUNNING)
+        .where(
+            run_is_open,
+            dag_run.c.dag_id.in_(names),
+            dag_run.c.state == RunState.RUNNING,
+            dag_run.c.backfill_id.is_(None),
+        )
         .group_by(dag_run.c.dag_id)
     )
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _fits(row: Row[Any], active: dict[str, int]) -> bool:
-    if row.state != RunState.QUEUED:
+    if row.state != RunState.QUEUED or row.backfill_id is not None:
         return True
     if active.get(row.dag_id, 0) >= row.max_active_runs:
         return False

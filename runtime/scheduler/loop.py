@@ -19,7 +19,8 @@ from runtime.db.postgres import ConflictError
 from runtime.db.schema import dag_run
 from runtime.db.transitions import GuardRefusedError
 from runtime.metrics.collector import Collector
-from runtime.scheduler import leases
+from runtime.scheduler import leases, past
+from runtime.scheduler.backfilling import advance_backfills
 from runtime.scheduler.creation import create_due_runs
 from runtime.scheduler.duties import Brought, LoopOptions, Schedule
 from runtime.scheduler.exchange import Exchange, Offers
@@ -259,6 +260,7 @@ class Scheduler:
             reroute_waiting(step, self._slots())
         options = self.options
         create_due_runs(connection, memory.graphs, limit=options.runs_to_create, at=step.at, actor=step.batch.actor)
+        advance_backfills(connection, limit=options.runs_to_create, at=step.at, actor=step.batch.actor)
         most, besides = options.runs_to_claim, memory.quarantined
         room = self._shares.room(connection, memory.identity, most=most, besides=besides, at=step.at)
         rows = claimable_runs(connection, room, besides=besides) if room else []
@@ -291,6 +293,7 @@ class Scheduler:
         drop_stray_inbox_rows(step.connection)
         release_forgotten(step.connection, self.memory.identity, {*self.memory.runs, *self.memory.quarantined})
         self.memory.ready.look_again(read_pools(step.connection, lock=False))
+        past.look_again(step)
 
     def _refresh_pauses(self, connection: Connection) -> None:
         paused = paused_dags(connection)
@@ -360,7 +363,7 @@ class Scheduler:
         if step.ended_runs:
             # A place under max_active_runs is free.
             self._look_soon()
-        self._again = self._again or bool(memory.stale)
+        self._again = self._again or bool(memory.stale) or step.woke
 
     def _undo(self, step: Step) -> None:
         self.memory.handed.update(step.freed)

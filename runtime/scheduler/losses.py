@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from executors.events import Failed, Lost, Succeeded
 from runtime.core.clock import SECOND, later
-from runtime.core.states import ATTEMPT_ACTIVE, AttemptState, TaskState
+from runtime.core.retries import retry_pause
+from runtime.core.states import ATTEMPT_ACTIVE, TASK_FINISHED, AttemptState, TaskState
 from runtime.db.transitions import Subject
+from runtime.scheduler import callbacks
 from runtime.scheduler.memory import Memory, Quiescing
 from runtime.scheduler.processes import AttemptProcess, kill_attempts
 from runtime.scheduler.runs import Instance
@@ -70,6 +72,8 @@ def lose(step: Step, policy: LossPolicy, instance: Instance, attempt: Attempt, r
     step.touch(instance.run)
     step.memory.stopping.discard(attempt.row.id)
     step.batch.end_attempt(attempt.row.id, AttemptState.LOST, reason)
+    if attempt.ti_state in TASK_FINISHED:
+        return  # somebody marked it while it ran: it has its state, and holds no place under any limit
     step.release(instance)
     if attempt.ti_state is TaskState.RESTARTING:
         _clear(step, instance, attempt, reason)
@@ -95,8 +99,9 @@ def launch_elsewhere(step: Step, instance: Instance, attempt: Attempt, reason: s
 def fail(step: Step, instance: Instance, subject: Subject, reason: str) -> None:
     """The try failed: another one, or the end."""
     if instance.try_number <= instance.max_tries:
-        instance.retry_at = later(step.at, instance.node.spec.retry_delay)
+        instance.retry_at = later(step.at, _pause(instance))
         step.batch.end(subject, TaskState.UP_FOR_RETRY, reason=reason, retry_at=instance.retry_at)
+        callbacks.owe(step, instance, TaskState.UP_FOR_RETRY, reason)
         instance.run.move(instance, TaskState.UP_FOR_RETRY)
         # Not in this step, which could not write both that it failed and that it is queued again.
         step.memory.timers.add(max(instance.retry_at, step.at + 1), "retry", instance)
@@ -155,7 +160,22 @@ def _succeed(step: Step, instance: Instance, attempt: Attempt, info: str | None)
         _clear(step, instance, attempt, "cleared")
         return
     step.batch.end(attempt.subject, TaskState.SUCCESS, reason=info)
+    callbacks.owe(step, instance, TaskState.SUCCESS, info)
     step.follow(instance.run.end(instance, TaskState.SUCCESS))
+
+
+def _pause(instance: Instance) -> float:
+    """Seconds until the next try, by the same rule as where the worker tells it."""
+    spec, run = instance.node.spec, instance.run
+    return retry_pause(
+        spec.retry_delay,
+        spec.retry_exponential_backoff,
+        spec.max_retry_delay,
+        dag_id=run.graph.dag_id,
+        task_id=spec.task_id,
+        run_id=run.run_id,
+        try_number=instance.try_number,
+    )
 
 
 def _launch_again(step: Step, instance: Instance, subject: Subject, reason: str) -> None:

@@ -19,7 +19,8 @@ from runtime.scheduler.runs import Instance
 Chain = tuple[str, ...]
 """Executors in the order in which they are tried; mostly just one."""
 LimitKey = tuple[str, str]
-"""What blocks: ("pool", name), ("run", run id), ("paused", dag id)."""
+"""What blocks: ("pool", name), ("run", run id), ("paused", dag id), ("task", dag and task id), ("task in run", run and
+task id)."""
 Bay = tuple[Chain, int]
 """Where an entry is parked under a limit: with those of its chain that need as many places of it."""
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+from runtime.core.past import GOOD_ENOUGH
 from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, RunState, TaskState
-from runtime.core.trigger_rules import UpstreamCounts, Verdict, evaluate
+from runtime.core.trigger_rules import UpstreamCounts, Verdict, evaluate, evaluate_setups
 from runtime.db.transitions import Subject
 from runtime.scheduler.graph import DagGraph, Node
 
@@ -95,6 +97,16 @@ class RunModel:
         self.instances: dict[str, Instance] = {}
         self.by_node: list[list[Instance]] = [[] for _ in graph.nodes]
         self.counts: list[UpstreamCounts] = []
+        self.setups: dict[int, UpstreamCounts] = {}
+        """By node: how the setups stand that it uses and does not follow directly."""
+        self.unfollowed: frozenset[int] = frozenset()
+        """Nodes that a branch directly upstream has decided against: they stay skipped until it runs again."""
+        self.held: frozenset[int] = frozenset()
+        """Nodes that the run before does not let start yet."""
+        self.news: list[str] = []
+        """Instances that have ended well since the next run was last told, where it may wait for them."""
+        self.owing: list[Any] = []
+        """Ends found when the run was read, of attempts whose process has not run its callbacks."""
         self.unfinished = 0
         self.active = 0
         """Instances that count against ``max_active_tasks``."""
@@ -105,8 +117,17 @@ class RunModel:
 
     def settle(self) -> Consequences:
         """Count everything anew, and judge every instance that has not begun. For a run just created or loaded."""
-        by_node = self.by_node
-        self.counts = [UpstreamCounts(sum(len(by_node[up]) for up in node.upstream)) for node in self.graph.nodes]
+        nodes, by_node = self.graph.nodes, self.by_node
+        self.counts = [UpstreamCounts(sum(len(by_node[up]) for up in node.upstream)) for node in nodes]
+        self.setups = {
+            node.index: UpstreamCounts(sum(len(by_node[setup]) for setup in node.setups))
+            for node in nodes
+            if node.setups
+        }
+        for node in nodes:
+            if node.spec.is_setup:
+                for index in node.downstream:
+                    self.counts[index].setups += len(by_node[node.index])
         self.unfinished = self.active = 0
         for instance in self.instances.values():
             if instance.state in TASK_FINISHED:
@@ -124,7 +145,20 @@ class RunModel:
     def end(self, instance: Instance, state: TaskState) -> Consequences:
         """Note that ``instance`` ended in ``state``, and work out what follows down the graph."""
         self._end(instance, state)
-        return self._judge(instance.node.downstream)
+        return self._judge(instance.node.affects)
+
+    def skip(self, instances: Iterable[Instance]) -> Consequences:
+        """Note what a branch has not followed: all of it first, for of these one may be downstream of another."""
+        affected: dict[int, None] = {}
+        for instance in instances:
+            self._end(instance, TaskState.SKIPPED)
+            affected.update(dict.fromkeys(instance.node.affects))
+        return self._judge(affected)
+
+    def let_go(self, nodes: frozenset[int]) -> Consequences:
+        """The run before holds these nodes no longer."""
+        self.held -= nodes
+        return self._judge(sorted(nodes))
 
     @property
     def outcome(self) -> RunState | None:
@@ -132,13 +166,12 @@ class RunModel:
         if self.unfinished:
             return None
         failed = (TaskState.FAILED, TaskState.UPSTREAM_FAILED)
-        leaves = (node for node in self.graph.nodes if not node.downstream)
-        bad = any(instance.state in failed for node in leaves for instance in self.by_node[node.index])
+        bad = any(instance.state in failed for index in self.graph.leaves for instance in self.by_node[index])
         return RunState.FAILED if bad else RunState.SUCCESS
 
     def clear(self) -> None:
         """Let go of the instances; the model is of no more use."""
-        self.instances, self.by_node, self.counts = {}, [], []
+        self.instances, self.by_node, self.counts, self.setups = {}, [], [], {}
 
     def open_instances(self) -> Iterator[Instance]:
         """Instances that have not ended."""
@@ -147,10 +180,19 @@ class RunModel:
     def _end(self, instance: Instance, state: TaskState) -> None:
         self.move(instance, state)
         self.unfinished -= 1
+        if instance.node.index in self.graph.awaited and state in GOOD_ENOUGH:
+            self.news.append(instance.id)
         self._count(instance, state)
 
     def _count(self, instance: Instance, state: TaskState) -> None:
-        for index in instance.node.downstream:
+        node = instance.node
+        if node.spec.is_setup:
+            for index in node.downstream:
+                self.counts[index].add_setup(state)
+            for index in node.users:
+                self.setups[index].add(state)
+            return
+        for index in node.downstream:
             self.counts[index].add(state)
 
     def _judge(self, indexes: Iterable[int]) -> Consequences:
@@ -162,7 +204,9 @@ class RunModel:
             waiting = [instance for instance in self.by_node[node.index] if instance.state is TaskState.NONE]
             if not waiting or node.index in released:
                 continue
-            verdict = evaluate(node.spec.trigger_rule, self.counts[node.index])
+            verdict = self._verdict(node)
+            if verdict is Verdict.RUN and node.index in self.held:
+                continue
             if verdict is Verdict.RUN and not node.spec.empty:
                 released.add(node.index)
                 result.ready += waiting
@@ -171,5 +215,16 @@ class RunModel:
                 for instance in waiting:
                     result.ended.append((instance.subject, state))
                     self._end(instance, state)
-                pending.extend(node.downstream)
+                pending.extend(node.affects)
         return result
+
+    def _verdict(self, node: Node) -> Verdict:
+        if node.index in self.unfollowed:
+            return Verdict.SKIP
+        if not node.setups:
+            return evaluate(node.spec.trigger_rule, self.counts[node.index])
+        by_setups = evaluate_setups(self.setups[node.index])
+        if by_setups in (Verdict.SKIP, Verdict.UPSTREAM_FAILED):
+            return by_setups
+        verdict = evaluate(node.spec.trigger_rule, self.counts[node.index])
+        return by_setups if verdict is Verdict.RUN else verdict

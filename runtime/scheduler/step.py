@@ -7,20 +7,23 @@ dropped and read again; what a step wants to hand to executors leaves it only af
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from executors.workload import CodeReference, TaskInstanceKey, Workload
 from runtime.core.clock import SECOND
 from runtime.core.ids import uuid7
 from runtime.core.routing import fell_back, leaves
-from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, RunState, TaskState
-from runtime.db.schema import dag_run, run_inbox, task_instance
-from runtime.db.transitions import Batch, GuardRefusedError, NewAttempt, Subject, record_run_event
-from runtime.scheduler.limits import Limits, read_pools
+from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, UNBEGUN, RunState, TaskState
+from runtime.db.schema import callback_request, dag_run, run_inbox, task_instance
+from runtime.db.transitions import ENDED, OWING, Batch, GuardRefusedError, NewAttempt, Subject, record_run_event
+from runtime.scheduler import callbacks, past
+from runtime.scheduler.limits import Limits, active_by_task, read_pools, task_limits
 from runtime.scheduler.memory import Handed, Memory
+from runtime.scheduler.pausing import pause_after_failures
 from runtime.scheduler.ready import Entry
 from runtime.scheduler.runs import Consequences, Instance, RunModel
 from runtime.scheduler.sharing import let_go
@@ -38,7 +41,9 @@ _INBOX = (
         run_inbox.c.kind,
         run_inbox.c.attempt_id,
         task_instance.c.id.label("ti_id"),
+        task_instance.c.task_id,
         task_instance.c.state,
+        task_instance.c.reason,
         task_instance.c.retry_at,
     )
     .join(task_instance, task_instance.c.id == run_inbox.c.task_instance_id)
@@ -106,8 +111,14 @@ class Step:
     released: Counter[tuple[str, str]] = field(default_factory=Counter)
     returned: Counter[str] = field(default_factory=Counter)
     """Pool slots that this step gives back and that the DB, until the step is written, still counts as used."""
+    returned_tasks: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """Likewise places under ``max_active_tis_per_dag``, by DAG and task."""
     counted: Counter[str] = field(default_factory=Counter)
     """For the figures, after the commit."""
+    callbacks: list[str] = field(default_factory=list)
+    """Requests for the DAG processor."""
+    woke: bool = False
+    """It leaves rows in inboxes that this scheduler may have to read itself."""
 
     def __post_init__(self) -> None:
         self.batch = Batch(self.at, f"scheduler {self.memory.identity.id}")
@@ -118,6 +129,7 @@ class Step:
         """Take a run just claimed or read again into memory, and see what may run."""
         self.memory.runs[run.id] = run
         self.touch(run)
+        callbacks.owe_what_was_read(self, run)
         consequences = run.settle()
         for instance in run.instances.values():
             if instance.state is TaskState.SCHEDULED:
@@ -131,25 +143,56 @@ class Step:
     def read_inbox(self) -> bool:
         """Apply the reports of this scheduler's runs; return whether more may be waiting."""
         rows = self.connection.execute(_INBOX, {"b_owner": self.memory.identity.id}).all()
+        self._skip_unfollowed(row for row in rows if row.kind == "skipped")
+        news: dict[int, set[str]] = {}
         for row in rows:
             self.applied.append(row.id)
             run = self.memory.runs.get(row.dag_run_id)
-            if row.kind == "ended":
+            if row.kind in (ENDED, OWING):
                 self.memory.stopping.discard(row.attempt_id)
                 if handed := self.memory.handed.get(row.attempt_id):
                     self.reported.append(handed)
             if row.kind == "cleared" and row.attempt_id in self.memory.handed:
                 self.cleared.append(row.attempt_id)
+            if run is None or run.id in self.memory.stale or row.kind == "skipped":
+                continue
+            self.touch(run)
+            if row.kind == past.NEWS:
+                news.setdefault(run.id, set()).add(row.task_id)
+            else:
+                self._apply(run, row)
+        for identifier, task_ids in news.items():
+            if identifier not in self.memory.stale:
+                past.let_go(self, self.memory.runs[identifier], task_ids)
+        return len(rows) == INBOX_ROWS
+
+    def _apply(self, run: RunModel, row: Any) -> None:
+        instance = run.instances.get(row.ti_id)
+        if row.kind not in (ENDED, OWING) or instance is None:
+            # Cleared, or changed by hand: the model cannot know what else changed with it.
+            self.memory.stale.add(run.id)
+        elif instance.attempt_id == row.attempt_id and instance.state in TASK_ACTIVE:
+            self.apply_state(instance, TaskState(row.state), row.retry_at)
+            if row.kind == OWING:
+                callbacks.owe(self, instance, TaskState(row.state), row.reason)
+
+    def _skip_unfollowed(self, rows: Iterable[Any]) -> None:
+        """What branches have not followed. Before the branches' own ends: these would let it run."""
+        chosen: dict[int, list[Instance]] = {}
+        for row in rows:
+            run = self.memory.runs.get(row.dag_run_id)
             if run is None or run.id in self.memory.stale:
                 continue
             self.touch(run)
             instance = run.instances.get(row.ti_id)
-            if row.kind != "ended" or instance is None:
-                # Cleared, or changed by hand: the model cannot know what else changed with it.
+            if instance is None or row.state != TaskState.SKIPPED or instance.state not in UNBEGUN:
                 self.memory.stale.add(run.id)
-            elif instance.attempt_id == row.attempt_id and instance.state in TASK_ACTIVE:
-                self.apply_state(instance, TaskState(row.state), row.retry_at)
-        return len(rows) == INBOX_ROWS
+                continue
+            self.fresh.pop(instance.id, None)
+            chosen.setdefault(run.id, []).append(instance)
+        for identifier, instances in chosen.items():
+            if identifier not in self.memory.stale:
+                self.follow(self.memory.runs[identifier].skip(instances))
 
     def apply_state(self, instance: Instance, state: TaskState, retry_at: int | None) -> None:
         """The DB says that the instance's attempt has ended, and that the instance is in ``state`` now."""
@@ -183,6 +226,7 @@ class Step:
         """End an instance by the scheduler's own decision."""
         self.touch(instance.run)
         self.batch.end(subject, state, reason=reason)
+        callbacks.owe(self, instance, state, reason)
         self.follow(instance.run.end(instance, state))
 
     def take_subject(self, instance: Instance) -> Subject:
@@ -201,8 +245,12 @@ class Step:
         spec = instance.node.spec
         self.released["pool", spec.pool] += spec.pool_slots
         self.released["run", str(instance.run.id)] += 1
+        for limit in task_limits(instance):
+            self.released[limit] += 1
         if not is_written:
             self.returned[spec.pool] += spec.pool_slots
+            if spec.max_active_tis_per_dag is not None:
+                self.returned_tasks[instance.run.graph.dag_id, spec.task_id] += 1
 
     # -- what to do ----------------------------------------------------------------------------------------------
 
@@ -217,7 +265,11 @@ class Step:
         if any(slots.free.values()) and self.memory.ready:
             pools = read_pools(self.connection)
             limits = Limits(
-                {name: free + self.returned[name] for name, free in pools.items()}, self.memory.paused, only
+                {name: free + self.returned[name] for name, free in pools.items()},
+                self.memory.paused,
+                only,
+                # After the pools' lock, which every scheduler that dispatches takes: so nobody else counts meanwhile.
+                count=lambda dag_id: active_by_task(self.connection, dag_id, self.returned_tasks),
             )
             may_leave = leaves(self.memory.router.fallback, slots.sick, slots.starting)
             room = {executor: min(free, DISPATCHES) for executor, free in slots.free.items()}
@@ -260,6 +312,9 @@ class Step:
             reason=reason,
         )
         self.ended_runs.append(run)
+        callbacks.owe_run(self, run, outcome, reason)
+        if outcome is RunState.FAILED:
+            pause_after_failures(self.connection, run, at=self.at, actor=self.batch.actor)
 
     def rests(self, run: RunModel) -> bool:
         """Whether nothing of the run is under way, neither anywhere nor in this step."""
@@ -275,8 +330,12 @@ class Step:
 
     def write(self) -> None:
         """Write all of it, and forget the inbox rows whose consequences it holds."""
+        past.tell_next_runs(self)
         if self.batch:
             self.batch.write(self.connection)
+        if self.callbacks:
+            rows = [{"created_at": self.at, "executor": "", "request": request} for request in self.callbacks]
+            self.connection.execute(insert(callback_request), rows)
         if self.applied:
             self.connection.execute(
                 delete(run_inbox).where(run_inbox.c.id == bindparam("b_id")), [{"b_id": i} for i in self.applied]

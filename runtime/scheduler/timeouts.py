@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 
 from runtime.core.clock import SECOND
-from runtime.core.states import TASK_ACTIVE, AttemptState, RunState, TaskState
-from runtime.db.schema import attempt_is_active, dag_run, task_attempt
+from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, AttemptState, RunState, TaskState
+from runtime.db.schema import attempt_is_active, dag_run, task_attempt, task_instance
 from runtime.scheduler.losses import LossPolicy, lose, watch_until_quiet
 from runtime.scheduler.runs import Instance, RunModel
 from runtime.scheduler.step import Step
@@ -57,6 +58,23 @@ def check_heartbeats(step: Step, policy: LossPolicy, timeout: float, *, skew: in
             lose(step, policy, instance, attempt, reason)
         step.revoked.append(attempt)
         step.counted["task_instances_without_heartbeats_killed"] += 1
+    for row in step.connection.execute(_marked(step.at + skew - round(timeout * SECOND))):
+        if by_http or row.executor in policy.piped:
+            step.batch.end_attempt(row.id, AttemptState.LOST, reason)
+
+
+def _marked(before: int) -> Select[Any]:
+    """Silent attempts of task instances that somebody marked while they ran: their runs may have ended since."""
+    return (
+        select(task_attempt.c.id, task_attempt.c.executor)
+        .join(task_instance, task_instance.c.attempt_id == task_attempt.c.id)
+        .where(
+            attempt_is_active,
+            task_attempt.c.state == AttemptState.RUNNING,
+            task_attempt.c.heartbeat_at < before,
+            task_instance.c.state.in_(sorted(TASK_FINISHED)),
+        )
+    )
 
 
 def check_queued(step: Step, policy: LossPolicy, timeout: float, *, forgotten: float) -> None:

@@ -14,7 +14,7 @@ from runtime.core.clock import later
 from runtime.core.messages import Finish, Finished, HeartbeatReply, RunContext, Start, Started
 from runtime.core.states import AttemptState, TaskState
 from runtime.db.schema import dag_run, dag_version, task_attempt, task_instance
-from runtime.db.transitions import Batch, Subject
+from runtime.db.transitions import ENDED, OWING, Batch, Subject
 
 _QUERY = (
     select(
@@ -56,6 +56,8 @@ _QUERY = (
     .join(dag_run, dag_run.c.id == task_attempt.c.dag_run_id)
     .join(dag_version, dag_version.c.id == task_attempt.c.version_id)
 )
+CALLED_BACK = frozenset({TaskState.FAILED, TaskState.UP_FOR_RETRY})
+"""States whose callbacks are owed where the attempt's process died before it could run them."""
 _OUTCOMES = ("success", "failed", "skipped")
 
 
@@ -175,7 +177,8 @@ def _end_task_instance(attempt: Attempt, request: Finish, batch: Batch) -> None:
     else:
         state = TaskState.FAILED
     batch.end(attempt.subject, state, reason=request.reason or None, retry_at=retry_at)
-    batch.notify(row.dag_run_id, "ended", row.ti_id, row.id)
+    owing = state in CALLED_BACK and not request.called_back
+    batch.notify(row.dag_run_id, OWING if owing else ENDED, row.ti_id, row.id)
     attempt.ti_state = state
 
 

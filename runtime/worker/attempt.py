@@ -10,6 +10,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NoReturn
 
 import msgspec
@@ -52,12 +53,16 @@ def live(process: Process, line: SupervisorLine) -> NoReturn:
         job = Job(go.context, process.settings, loaded, line.ask, line.interrupts, line.tell_begin)
         path = log_path(process.settings.base_log_folder, go.context)
         line.tell_result(run_logged(go.attempt_id, job, process.log, path))
+        # The outcome is known: what a callback does to this process changes nothing of it.
+        job.run_callbacks()
         code = 0
     except ConnectionError:
         code = 1
     except BaseException:
         traceback.print_exc()
     finally:
+        with suppress(Exception):
+            process.log.drain()
         os._exit(code)
 
 

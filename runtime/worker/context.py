@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from runtime.authoring.secrets import CONN, VAR
 from runtime.core.clock import moment
 from runtime.core.messages import RunContext
+from runtime.core.params import check_conf
 from runtime.worker import macros
 from runtime.worker.task_instance import Ask, TaskInstance
 
@@ -17,8 +19,6 @@ _DATED = frozenset({"ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz", "
 _ELSEWHERE = {
     "execution_date": "it was renamed to logical_date",
     "conf": "a worker has no access to the configuration",
-    "var": "variables are not served to tasks yet",
-    "conn": "connections are not served to tasks yet",
     **{
         f"prev_{name}": "runs do not know their predecessor yet; compute it from data_interval_start"
         for name in (
@@ -80,6 +80,8 @@ def build_context(run: RunContext, dag: Any, task: Any, ask: Ask) -> Context:
         task_instance_key_str=f"{run.dag_id}__{run.task_id}__{run.run_id}",
         map_index=run.map_index,
         test_mode=False,
+        var=VAR,
+        conn=CONN,
     )
     if dag_run.logical_date is not None:
         context.update(_dated(dag_run.logical_date, run))
@@ -117,7 +119,12 @@ def _dated(date: datetime, run: RunContext) -> dict[str, Any]:
 
 
 def _params(dag: Any, task: Any, conf: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the DAG, overlaid with the task's and with the run's ``conf``."""
+    """Those of the DAG, overlaid with the task's and with the run's ``conf``.
+
+    The run's own were checked when it was made. Raises :class:`~runtime.core.params.ParamError` for the task's.
+    """
+    if task_schemas := getattr(task, "param_schemas", None):
+        check_conf(f"task {task.task_id!r}", task.params, task_schemas, {**dag.params, **conf})
     return {**dict(getattr(dag, "params", None) or {}), **dict(getattr(task, "params", None) or {}), **conf}
 
 

@@ -20,9 +20,10 @@ import msgspec
 
 from runtime.authoring.exceptions import TaskTimeout
 from runtime.authoring.loader import LoadedFile
-from runtime.core.messages import XComPull, XComPush
+from runtime.core.messages import Asked
 from runtime.log.attempt_logs import append_line
 from runtime.log.capture import AttemptLog
+from runtime.secrets.access import serve
 from runtime.worker.attempt import log_path, run_logged
 from runtime.worker.interrupts import Interrupts, TaskKilled
 from runtime.worker.linux import boottime, started_ticks, sweep_children, thread_count
@@ -72,6 +73,7 @@ class InlineAttempt(Interrupts):
         self._hearing = False
         self._told = False
         self._stopping: str | None = None
+        self._overdue: str | None = None
         self._kill_at = self._limit_at = NEVER
         self._outer_term = signal.getsignal(signal.SIGTERM)
 
@@ -118,6 +120,8 @@ class InlineAttempt(Interrupts):
         kept = os.dup(1), os.dup(2)
         self._running = True
         result = run_logged(self.session.attempt_id, job, self._log, log_path(self._settings.base_log_folder, run))
+        job.run_callbacks()
+        serve(None, self._settings.secrets)
         self._running = False
         self._log.close()
         for fd, number in zip(kept, (1, 2), strict=True):
@@ -141,9 +145,13 @@ class InlineAttempt(Interrupts):
     def _begin(self, begin: Begin) -> None:
         """There is no supervisor to be told."""
 
-    def arm(self, limit: float | None) -> None:
+    def arm(self, limit: float | None, what: str = "its execution_timeout") -> None:
         """See :meth:`Interrupts.arm`; the timer is that of the tick."""
-        self._armed, self._limit = True, limit or 0.0
+        if self._stopping is not None and self._stopping == self._overdue:
+            # That limit has done its work; what is armed now has one of its own.
+            self._stopping, self._kill_at, self._told = None, NEVER, False
+        self._overdue = None
+        self._armed, self._limit, self._what = True, limit or 0.0, what
         self._limit_at = boottime() + limit if limit else NEVER
         signal.signal(signal.SIGTERM, self._on_term)
         signal.signal(signal.SIGALRM, self._on_tick)
@@ -184,7 +192,7 @@ class InlineAttempt(Interrupts):
             self._interrupt_once(TaskKilled(self._stopping))
         elif now >= self._limit_at:
             self._limit_at = NEVER
-            overdue = f"ran longer than its execution_timeout of {self._limit:g} s"
+            self._overdue = overdue = self._overdue_text()
             self.stop(overdue)
             self._interrupt_once(TaskTimeout(overdue))
 
@@ -205,7 +213,7 @@ class InlineAttempt(Interrupts):
 
     # -- the service -----------------------------------------------------------------------------------------------
 
-    def _ask(self, request: XComPull | XComPush) -> bytes:
+    def _ask(self, request: Asked) -> bytes:
         filled = msgspec.structs.replace(request, attempt_id=self.session.attempt_id, nonce=self.session.nonce)
         answers: list[bytes] = []
         self._hearing = True

@@ -11,6 +11,7 @@ from typing import Any
 from runtime.authoring.exceptions import TaskTimeout
 
 log = logging.getLogger(__name__)
+_TIMEOUT = "its execution_timeout"
 
 
 class TaskKilled(BaseException):
@@ -27,12 +28,16 @@ class Interrupts:
         """Whose ``on_kill`` is called; ``None`` until it executes."""
         self._armed = False
         self._limit = 0.0
+        self._what = _TIMEOUT
         self._held = False
         self._pending: BaseException | None = None
 
-    def arm(self, limit: float | None) -> None:
-        """From now on SIGTERM raises :class:`TaskKilled`, and after ``limit`` seconds comes ``TaskTimeout``."""
-        self._armed, self._limit = True, limit or 0.0
+    def arm(self, limit: float | None, what: str = _TIMEOUT) -> None:
+        """From now on SIGTERM raises :class:`TaskKilled`, and after ``limit`` seconds comes ``TaskTimeout``.
+
+        :param what: what the limit is called.
+        """
+        self._armed, self._limit, self._what = True, limit or 0.0, what
         signal.signal(signal.SIGTERM, self._on_term)
         if limit:
             signal.signal(signal.SIGALRM, self._on_alarm)
@@ -70,9 +75,12 @@ class Interrupts:
         else:
             raise error
 
+    def _overdue_text(self) -> str:
+        return f"ran longer than {self._what} of {self._limit:g} s"
+
     def _on_term(self, signum: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         self.interrupt(TaskKilled("the attempt got SIGTERM"))
 
     def _on_alarm(self, signum: int, frame: FrameType | None) -> None:
-        self.interrupt(TaskTimeout(f"ran longer than its execution_timeout of {self._limit:g} s"))
+        self.interrupt(TaskTimeout(self._overdue_text()))

@@ -7,7 +7,7 @@ import select
 import threading
 
 from executors.local.channel import Channel, ChannelClosedError, Kind
-from runtime.core.messages import XComPull, XComPush
+from runtime.core.messages import Asked
 from runtime.worker import protocol
 from runtime.worker.interrupts import Interrupts
 
@@ -25,10 +25,12 @@ class SupervisorLine:
         self._owner = os.getpid()
         self._frames: list[tuple[Kind, bytes]] = []
 
-    def ask(self, request: XComPull | XComPush) -> bytes:
+    def ask(self, request: Asked) -> bytes:
         """The task service's encoded reply. Raises ``RuntimeError`` in a process that the task has forked."""
         if os.getpid() != self._owner:
-            raise RuntimeError("XComs can be used by the task's own process only, not by one that it has forked")
+            raise RuntimeError(
+                "XComs and the like can be used by the task's own process only, not by one that it has forked"
+            )
         with self._turn:
             self._send(Kind.CALL, protocol.encode(request))
             return self.receive(Kind.REPLY)

@@ -5,7 +5,7 @@ Frame    Direction               Body
 ======== ======================= =====================================================================
 ASSIGN   supervisor → attempt    :class:`Setup`; only where the attempt is a fresh interpreter
 REPLY    supervisor → attempt    first :class:`Go`, then the service's answers to XCom requests, in order
-CALL     attempt → supervisor    ``XComPull`` or ``XComPush``; attempt and nonce are filled in on the way
+CALL     attempt → supervisor    what user code asks (``messages.Asked``); attempt and nonce are filled in on the way
 ENDED    attempt → supervisor    :class:`Result`, the last frame
 IDLE     attempt → supervisor    :class:`Begin`: user code begins now; not sent where the supervisor knows all that
 ======== ======================= =====================================================================
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import msgspec
 
-from runtime.core.messages import RunContext, XComPull, XComPush
+from runtime.core.messages import Asked, RunContext
 from runtime.worker.settings import WorkerSettings
 
 
@@ -52,6 +52,9 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     retry: bool = True
     retry_delay: float = 300.0
     return_value: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    skip: tuple[str, ...] = ()
+    calls: int = 0
+    """Callbacks that the process still runs after this, which has the same end whatever they do."""
 
 
 encode = msgspec.json.Encoder().encode
@@ -59,5 +62,5 @@ decode_setup = msgspec.json.Decoder(Setup).decode
 decode_go = msgspec.json.Decoder(Go).decode
 decode_begin = msgspec.json.Decoder(Begin).decode
 decode_result = msgspec.json.Decoder(Result).decode
-_xcom: msgspec.json.Decoder[XComPull | XComPush] = msgspec.json.Decoder(XComPull | XComPush)
-decode_xcom = _xcom.decode
+_asked: msgspec.json.Decoder[Asked] = msgspec.json.Decoder(Asked)
+decode_asked = _asked.decode

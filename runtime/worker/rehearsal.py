@@ -12,7 +12,7 @@ from executors.local.channel import ChannelClosedError
 from runtime.authoring.dag import DAG
 from runtime.authoring.loader import LoadedFile
 from runtime.authoring.python import PythonOperator
-from runtime.core.messages import RunContext, XComPull, XComPush
+from runtime.core.messages import Asked, RunContext
 from runtime.log.capture import AttemptLog
 from runtime.worker import protocol
 from runtime.worker.attempt import run_logged
@@ -47,7 +47,7 @@ class Rehearsal:
 class _NoInterrupts(Interrupts):
     """SIGTERM keeps its default: what ends the rehearsal must not be taken for a rehearsal's end."""
 
-    def arm(self, limit: float | None) -> None:
+    def arm(self, limit: float | None, what: str = "") -> None:
         """Do nothing."""
 
     def disarm(self) -> None:
@@ -58,7 +58,7 @@ def _nothing() -> None:
     """The task."""
 
 
-def _nobody(request: XComPull | XComPush) -> bytes:
+def _nobody(request: Asked) -> bytes:
     raise ChannelClosedError("nobody listens")
 
 

@@ -17,9 +17,15 @@ from runtime.core.messages import (
     HeartbeatReply,
     Reply,
     Request,
+    RunStateGet,
+    Secret,
     Start,
     Started,
+    TriggeredRun,
+    TriggerRun,
+    VariableSet,
     XComPull,
+    XComPush,
     XComValues,
     decode_reply,
     encode,
@@ -65,13 +71,18 @@ class PipeReporter:
 
 def refusal(request: Request, reason: str) -> Reply:
     """The "no" of the type that answers ``request``."""
-    if isinstance(request, Start):
-        return Started(False, reason)
-    if isinstance(request, Heartbeat):
-        return HeartbeatReply(False, reason)
-    if isinstance(request, Finish):
-        return Finished(False, reason=reason)
-    return XComValues(reason=reason) if isinstance(request, XComPull) else Done(False, reason)
+    return next(make(reason) for kinds, make in _REFUSALS if isinstance(request, kinds))
+
+
+_REFUSALS: tuple[tuple[tuple[type, ...], Callable[[str], Reply]], ...] = (
+    ((Start,), lambda reason: Started(False, reason)),
+    ((Heartbeat,), lambda reason: HeartbeatReply(False, reason)),
+    ((Finish,), lambda reason: Finished(False, reason=reason)),
+    ((XComPull,), lambda reason: XComValues(reason=reason)),
+    ((XComPush, VariableSet), lambda reason: Done(False, reason)),
+    ((TriggerRun, RunStateGet), lambda reason: TriggeredRun(reason=reason)),
+    ((object,), lambda reason: Secret(reason=reason)),
+)
 
 
 def _decode(body: bytes) -> Reply | None:

@@ -107,6 +107,8 @@ class Session:
             result.retry,
             result.retry_delay,
             result.return_value,
+            result.skip,
+            bool(result.calls),
         )
         self._fence_at = NEVER  # nothing runs that would have to be killed
         self._reporter.send(self._report, self._finished)

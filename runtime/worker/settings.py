@@ -10,6 +10,7 @@ import msgspec
 
 from runtime.authoring.defaults import Defaults
 from runtime.core.errors import ConfigError
+from runtime.secrets.access import SecretsConfig
 
 Isolation = Literal["fork", "spawn", "reuse"]
 OnMismatch = Literal["run", "fail"]
@@ -25,6 +26,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     """When the service gives an attempt up; its supervisor has killed it ``FENCE_MARGIN`` seconds earlier."""
     killed_task_cleanup_time: float = 60.0
     """Between SIGTERM and SIGKILL, for ``on_kill`` and ``finally``."""
+    callback_timeout: float = 60.0
+    """That one callback of a task may take."""
     start_patience: float = 0.0
     """For how long a start that got no answer is asked for again; 0: not at all, its executor launches it anew."""
     import_timeout: float = 30.0
@@ -40,6 +43,8 @@ class WorkerSettings(msgspec.Struct, frozen=True):
     worker_memory_mb: int = 200
     """A worker that has grown beyond this is replaced."""
     log_level: str = "INFO"
+    secrets: SecretsConfig = SecretsConfig()
+    """Where connections and variables come from; in the mapping, a JSON object."""
     defaults: Defaults = Defaults()
     """What tasks get that do not say otherwise; in the mapping, a JSON object."""
 
@@ -57,7 +62,8 @@ def read_settings(config: Mapping[str, str]) -> WorkerSettings:
     _check_choice("log_level", known, tuple(logging.getLevelNamesMapping()))
     _check_choice("on_version_mismatch", known, get_args(OnMismatch))
     try:
-        known["defaults"] = msgspec.json.decode(config.get("defaults") or "{}")
+        for nested in ("defaults", "secrets"):
+            known[nested] = msgspec.json.decode(config.get(nested) or "{}")
         return msgspec.convert(known, WorkerSettings, strict=False)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise ConfigError(f"worker: {error}") from None

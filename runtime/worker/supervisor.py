@@ -14,10 +14,12 @@ import msgspec
 
 from executors.local.channel import Kind
 from runtime.authoring.loader import LoadedFile
+from runtime.authoring.retrying import delay_after
 from runtime.core.messages import RunContext
 from runtime.log.attempt_logs import append_line
 from runtime.worker import protocol
 from runtime.worker.attempt import log_path
+from runtime.worker.callbacks import longest
 from runtime.worker.child import Child
 from runtime.worker.linux import boottime, sweep_children
 from runtime.worker.loop import NEVER, Loop
@@ -141,6 +143,10 @@ class Supervisor:
         try:
             if kind is Kind.ENDED:
                 self._result = protocol.decode_result(body)
+                self._limit_at = NEVER  # the time was the task's, not that of its callbacks
+                if self._result.calls:
+                    limit = longest(self._result.calls, self._settings.callback_timeout)
+                    self._kill_at = min(self._kill_at, boottime() + limit)
             elif kind is Kind.CALL:
                 self._relay(body)
             elif kind is Kind.IDLE:
@@ -150,7 +156,7 @@ class Supervisor:
             self.stop("it garbled its line to the supervisor", grace=0.0)
 
     def _relay(self, body: bytes) -> None:
-        request = protocol.decode_xcom(body)
+        request = protocol.decode_asked(body)
         filled = msgspec.structs.replace(request, attempt_id=self.session.attempt_id, nonce=self.session.nonce)
         self._reporter.relay(filled, self._answer)
 
@@ -256,7 +262,7 @@ class Supervisor:
             _, task = find_task(loaded, run)
         except AttemptError:
             return _RETRY_DELAY
-        return float(task.retry_delay)
+        return delay_after(task, run)
 
 
 def verdict(result: Result | None, exit_code: int | None, stopped: str | None, retry_delay: float) -> Result:

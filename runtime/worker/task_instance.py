@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from runtime.core.clock import moment
-from runtime.core.messages import Done, RunContext, XComPull, XComPush, XComValues, decode_reply
+from msgspec import UNSET, UnsetType
+
+from runtime.core.clock import micros, moment
+from runtime.core.messages import (
+    Asked,
+    Done,
+    RunContext,
+    RunStateGet,
+    TriggeredRun,
+    TriggerRun,
+    XComPull,
+    XComPush,
+    XComValues,
+    decode_reply,
+)
 from runtime.worker.xcom import decode_value, encode_value
 
 if TYPE_CHECKING:
     from runtime.worker.context import DagRunInfo
 
-Ask = Callable[[XComPull | XComPush], bytes]
+Ask = Callable[[Asked], bytes]
 """Sends a request to the task service and returns its encoded reply. Blocks. Raises ``ConnectionError``."""
 
 
 class XComError(RuntimeError):
     """The task service refused to read or write an XCom; the message says why."""
+
+
+class TriggerError(RuntimeError):
+    """The task service refused to start a run, or to tell of one; the message says why."""
 
 
 class TaskInstance:
@@ -32,6 +49,8 @@ class TaskInstance:
         self.map_index = run.map_index
         self.try_number = run.try_number
         self.max_tries = run.max_tries
+        self.state = "running"
+        """For callbacks, what the outcome makes of it: ``success``, ``failed``, ``up_for_retry``, ``skipped``."""
         self.start_date: datetime | None = None if run.task_start_date is None else moment(run.task_start_date)
         self.executor = run.executor
         self.queue = run.queue
@@ -88,6 +107,41 @@ class TaskInstance:
         if chosen is None and (task_ids is None or isinstance(task_ids, str)):
             return _single(found.get(wanted[0], {}), index, default)
         return [value for task_id in wanted for value in _several(found.get(task_id, {}), chosen, default)]
+
+    def trigger_dagrun(
+        self,
+        dag_id: str,
+        *,
+        run_id: str = "",
+        conf: Mapping[str, Any] | None = None,
+        logical_date: datetime | UnsetType | None = UNSET,
+        reset: bool = False,
+        unless_paused: bool = False,
+    ) -> TriggeredRun:
+        """Start a run of a DAG; asked again by the same try, however it was launched, it is the same run.
+
+        :param run_id: empty: made from this task instance and its try.
+        :param logical_date: aware; ``None``: the run has none; left out: now.
+        :param reset: clear the run where it exists, so that it runs again.
+        :param unless_paused: refuse where the DAG is paused; else the run waits.
+
+        ``existed`` is set where it is there already and was not asked to be reset. Raises :class:`TriggerError`.
+        """
+        at = micros(logical_date) if isinstance(logical_date, datetime) else logical_date
+        request = TriggerRun("", "", dag_id, run_id, dict(conf or {}), at, reset, unless_paused)
+        return self._of_run(request, f"a run of DAG {dag_id!r} was not started")
+
+    def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
+        """``queued``, ``running``, ``success`` or ``failed``. Raises :class:`TriggerError` for a run that is not."""
+        request = RunStateGet("", "", dag_id, run_id)
+        return self._of_run(request, f"the state of run {run_id!r} of DAG {dag_id!r} was not told").state
+
+    def _of_run(self, request: TriggerRun | RunStateGet, failed: str) -> TriggeredRun:
+        data = self._ask(request)
+        reply = decode_reply(data) if data else None
+        if not isinstance(reply, TriggeredRun) or (reply.reason and not reply.existed):
+            raise TriggerError(f"{failed}: {_why(reply)}")
+        return reply
 
     def _pull(
         self, wanted: tuple[str, ...], dag_id: str, key: str, index: int | None, run_id: str

@@ -9,8 +9,22 @@ from deployment import ROOT, wait_until
 
 SURVEYS = [f"survey_{n:02}" for n in range(12)] + [f"survey_heavy_{n}" for n in range(4)]
 ENDS = {
+    "branching": {
+        **dict.fromkeys(("count", "choose", "in_bulk", "join", "both", "left", "right"), "success"),
+        **dict.fromkeys(("newest_only", "refresh_dashboard", "is_small"), "success"),
+        **dict.fromkeys(("one_by_one", "nothing", "by_mail"), "skipped"),
+    },
+    "callbacks": {"second_time_lucky": "success", "whose_callback_is_broken": "success", "nothing_to_do": "skipped"},
+    "one_after_another": dict.fromkeys(("call_api", "load", "check"), "success"),
+    "timetables": {"nothing": "success"},
     "executors": dict.fromkeys(["plan", "crunch", "crunch__1", "report"], "success"),
     "fan_out": dict.fromkeys(["split", "add_up", "add_up__1", "add_up__2", "add_up__3", "total"], "success"),
+    "setup_teardown": dict.fromkeys(("create_cluster", "first", "second", "delete_cluster"), "success"),
+    "task_groups": dict.fromkeys(
+        ["load.dimensions", "load.facts", *(f"one_source{n}.{do}" for n in ("", "__1") for do in ("extract", "check"))],
+        "success",
+    ),
+    "trigger_dag_run": dict.fromkeys(("start", "after"), "success"),
     "hello": dict.fromkeys(["say_host", "greet"], "success"),
     "pools": dict.fromkeys(["urgent", "wide", *(f"wide__{n}" for n in range(1, 6))], "success"),
     "retries": dict.fromkeys(["flaky", "done"], "success"),
@@ -22,6 +36,7 @@ ENDS = {
         "needs_one": "success",
         "clean_up": "success",
     },
+    "variables": dict.fromkeys(["prepare", "hide", "tell"], "success"),
     "stdlib_survey": dict.fromkeys(["plan", "report", *SURVEYS], "success"),
 }
 

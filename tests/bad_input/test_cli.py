@@ -30,8 +30,9 @@ def refused(home, capsys):
 USAGE = [
     (["dag", "list"], "there is no `hybrid dag`; did you mean `hybrid dags`?"),
     (["dags", "lsit"], "there is no `hybrid dags lsit`; did you mean `hybrid dags list`?"),
-    (["x"], "there is no `hybrid x`; choose from dags, tasks, executors, config, db, standalone, scheduler, "
-            "dag-processor, api-server, serve-logs, info, version"),
+    (["x"], "there is no `hybrid x`; choose from dags, tasks, backfill, executors, pools, variables, connections, "
+            "jobs, config, db, standalone, scheduler, dag-processor, api-server, serve-logs, rotate-fernet-key, "
+            "completion, info, version"),
     (["dags", "trigger"], "the following arguments are required: DAG; see `hybrid dags trigger --help`"),
     (["dags", "list", "-o", "xml"],
      "argument -o/--output: invalid choice: 'xml' (choose from 'table', 'json', 'yaml', 'plain'); "

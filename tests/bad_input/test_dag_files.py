@@ -43,6 +43,19 @@ BAD = {
     "duplicate task_id": ("with DAG('d'):\n    EmptyOperator(task_id='a')\n    EmptyOperator(task_id='a')",
                           "line 5: DAG 'd' has two tasks 'a'; rename one"),
     "duplicate dag_id in one file": ("a = DAG('d')\nb = DAG('d')", "bad.py defines two DAGs 'd'; rename one"),
+    "rule that ignores a setup": ("with DAG('d'):\n    EmptyOperator(task_id='s').as_setup() >> EmptyOperator("
+                                  "task_id='u', trigger_rule='always')", "DAG 'd': task 'u' follows the setup 's' "
+                                  "and must have the trigger rule all_success, not always"),
+    "default that its schema forbids": ("from runtime import Param\nDAG('d', params={'n': Param('x', type='integer')})",
+                                        "line 4: DAG 'd': param 'n' = 'x': 'x' is not of type 'integer' (rule type: "
+                                        "'integer')"),
+    "schema that is none": ("from runtime import Param\nDAG('d', params={'n': Param(1, type='intege')})", "line 4: "
+                            "DAG 'd': param 'n': its schema['type'] is no JSON schema: 'intege' is not valid under any "
+                            "of the given schemas"),
+    "two groups of one name": ("from runtime import TaskGroup\nwith DAG('d'):\n    TaskGroup('g')\n    "
+                               "TaskGroup('g')", "line 6: DAG 'd' has two tasks or groups 'g'; rename one"),
+    "filter that is none": ("DAG('d', user_defined_filters={'f': 3})", "line 3: DAG 'd': user_defined_filters['f'] "
+                            "must be a function, not 3"),
     "illegal dag_id": ("DAG('my dag')", f"line 3: dag_id 'my dag' is not allowed; {NO_ID}"),
     "illegal task_id": ("with DAG('d'):\n    EmptyOperator(task_id='a/b')", f"line 4: task_id 'a/b' is not allowed; "
                         f"{NO_ID}"),

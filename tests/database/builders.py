@@ -16,9 +16,10 @@ from runtime.core.routes import parse_fallback, parse_routes
 from runtime.core.routing import Router, checked
 from runtime.core.specs import DagSpec, ParsedFile, TaskSpec, TimetableSpec
 from runtime.core.states import TaskState
+from runtime.db.clearing import clear_tasks
 from runtime.db.dags import DatabaseDagStore
 from runtime.db.engine import Database
-from runtime.db.runs import CreatedRun, clear_tasks, create_manual_run
+from runtime.db.runs import CreatedRun, create_manual_run
 from runtime.db.schema import dag, dag_run, event, pool, run_inbox, task_attempt, task_instance
 from runtime.db.transitions import Batch, NewAttempt
 from runtime.scheduler.leases import Identity, register

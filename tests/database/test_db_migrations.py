@@ -54,7 +54,7 @@ def test_migrated_tables_have_the_models_constraints(
     made, meant = constraints(database), constraints(models)
     models.close()
     assert sum(name.startswith("ck_") for name in meant) == 3
-    assert sum("WHERE" in statement for statement in meant.values()) == 3
+    assert sum("WHERE" in statement for statement in meant.values()) == 4
     assert made == meant
 
 

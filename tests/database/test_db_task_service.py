@@ -11,7 +11,7 @@ from runtime.core import messages as m
 from runtime.core.clock import SECOND
 from runtime.core.states import AttemptState, TaskState
 from runtime.db.schema import event, run_inbox, xcom
-from runtime.db.transitions import Batch
+from runtime.db.transitions import ENDED, OWING, Batch
 from runtime.scheduler.runs import Instance
 from tests.database.builders import DAY, START, World, spec, start, task
 
@@ -181,6 +181,7 @@ def test_heartbeat_tells_a_cleared_task_to_stop(world: World, running: str) -> N
         ({"outcome": "failed", "retry_delay": 7.5}, "up_for_retry", START + 7_500_000),
         ({"outcome": "failed", "retry_delay": -1.0}, "up_for_retry", START),
         ({"outcome": "failed", "retry": False}, "failed", None),
+        ({"outcome": "failed", "retry": False, "called_back": True}, "failed", None),
     ],
 )
 def test_outcome_becomes_state(
@@ -190,7 +191,8 @@ def test_outcome_becomes_state(
     row = world.ti("t")
     assert (reply.accepted, reply.state, row.state, row.retry_at) == (True, state, state, retry_at)
     assert (row.end_date, row.reason, world.attempt(running).state) == (START, "why", report["outcome"])
-    assert world.inbox() == [(row.dag_run_id, "ended")]
+    owing = report["outcome"] == "failed" and not report.get("called_back")
+    assert world.inbox() == [(row.dag_run_id, OWING if owing else ENDED)]
     assert world.reports == 1
 
 

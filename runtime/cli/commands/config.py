@@ -38,6 +38,54 @@ def _list(args: Namespace) -> int:
     return 0
 
 
+def _lint(args: Namespace) -> int:
+    from runtime.config.lint import lint
+
+    found = [
+        one
+        for one in lint(_executor_sections())
+        if _chosen(one.section, args.section, args.ignore_section)
+        and _chosen(one.option, args.option, args.ignore_option)
+    ]
+    records = [{"section": f.section, "option": f.option, "source": f.source, "problem": f.problem} for f in found]
+    if records or args.output in ("json", "yaml"):
+        emit(records, args.output, ("section", "option", "source", "problem"))
+    else:
+        print("no problems found")
+    return 1 if records else 0
+
+
+def _executor_sections() -> set[str]:
+    """Of the built-in executors and of those that are configured, where the configuration can be read."""
+    from executors.errors import ExecutorError
+    from executors.names import COMPOSITES
+    from executors.registry import ConfiguredExecutor
+    from runtime.config import load
+    from runtime.config.executors import survey_executors
+    from runtime.core.errors import ConfigError
+
+    found = {"local_executor", "celery", "celery_broker_transport_options", "kubernetes_executor"}
+    found |= {composite.conf_section for composite in COMPOSITES.values()}
+    try:
+        entries = [entry for entry in survey_executors(load()) if isinstance(entry, ConfiguredExecutor)]
+    except (ConfigError, ExecutorError):
+        return found
+    return found | {name for one in entries for name in (one.cls.conf_section, *one.cls.conf_sections_extra) if name}
+
+
+def _chosen(name: str, only: list[str] | None, ignored: list[str] | None) -> bool:
+    return (not only or name in only) and name not in (ignored or ())
+
+
+def _lint_arguments(parser: ArgumentParser) -> None:
+    for name in ("section", "option"):
+        parser.add_argument(
+            f"--{name}", action="append", metavar=name.upper(), help=f"only this {name}; may be repeated"
+        )
+        parser.add_argument(f"--ignore-{name}", action="append", metavar=name.upper(), help=f"not this {name}")
+    add_output(parser)
+
+
 def _sensitive(parser: ArgumentParser) -> None:
     parser.add_argument("--show-sensitive", action="store_true", help="show passwords too")
 
@@ -55,5 +103,6 @@ def _list_arguments(parser: ArgumentParser) -> None:
 
 VERBS = {
     "get-value": Verb("print one option", _get_value, _get_value_arguments),
+    "lint": Verb("find every mistake in it; exit 1 when there are any", _lint, _lint_arguments),
     "list": Verb("list every option, its value and where that comes from", _list, _list_arguments),
 }

@@ -6,7 +6,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
-from runtime.cli.command import Verb, add_output, load_settings
+from runtime.cli.command import Verb, add_output, elsewhere, load_settings
+from runtime.cli.commands.backfill import CREATE as BACKFILL
 from runtime.cli.daemon_log import log_to_stderr
 from runtime.cli.moments import parse_conf, parse_moment
 from runtime.cli.output import emit, emit_one, with_iso_times
@@ -15,8 +16,6 @@ from runtime.core.states import RunState
 from runtime.db import queries
 from runtime.db.engine import open_database
 from runtime.db.runs import create_manual_run, set_paused
-
-RUN_COLUMNS = ("run_id", "state", "run_type", "logical_date", "start_date", "end_date")
 
 
 def _list(args: Namespace) -> int:
@@ -46,13 +45,6 @@ def _list_import_errors(args: Namespace) -> int:
     records = [{"filepath": str(settings.core.dags_folder / row["rel_path"]), "error": row["error"]} for row in found]
     emit(records, args.output, ("filepath", "error"))
     return 1 if records else 0
-
-
-def _list_runs(args: Namespace) -> int:
-    with open_database(load_settings()).read() as connection:
-        found = queries.list_runs(connection, args.dag_id, state=args.state, limit=args.limit)
-    emit([with_iso_times(run) for run in found], args.output, RUN_COLUMNS)
-    return 0
 
 
 def _pause(args: Namespace, *, paused: bool) -> int:
@@ -125,13 +117,6 @@ def _dag_arguments(parser: ArgumentParser) -> None:
     add_output(parser)
 
 
-def _list_runs_arguments(parser: ArgumentParser) -> None:
-    _dag(parser)
-    parser.add_argument("--state", choices=[str(state) for state in RunState], help="only runs in this state")
-    parser.add_argument("--limit", type=int, metavar="N", help="only the newest N")
-    add_output(parser)
-
-
 def _trigger_arguments(parser: ArgumentParser) -> None:
     _dag(parser)
     parser.add_argument("-r", "--run-id", metavar="ID", help="name of the run (default: made from the time)")
@@ -155,7 +140,15 @@ VERBS = {
     "test": Verb("run a whole DAG here and now, in the foreground", _test, _test_arguments),
     "pause": Verb("start no new runs and tasks of a DAG", lambda args: _pause(args, paused=True), _dag_arguments),
     "unpause": Verb("let a DAG run", lambda args: _pause(args, paused=False), _dag_arguments),
-    "list-runs": Verb("list the runs of a DAG, newest first", _list_runs, _list_runs_arguments),
+    "list-runs": elsewhere("list the runs of a DAG, newest first", "dag_facts", "list-runs"),
+    "state": elsewhere("print the state of a run, and its conf", "dag_facts", "state"),
+    "next-execution": elsewhere("print when a DAG's next runs are due", "dag_facts", "next-execution"),
+    "details": elsewhere("show everything that is known of a DAG", "dag_facts", "details"),
+    "show": elsewhere("draw a DAG: tasks, groups, executors", "dag_show", "show"),
+    "delete": elsewhere("delete a DAG with its history, not its file", "dag_facts", "delete"),
+    "report": elsewhere("parse every DAG file, and show how long each takes", "dag_files", "report"),
+    "reserialize": elsewhere("parse every DAG file now, and store what it says", "dag_files", "reserialize"),
+    "backfill": BACKFILL,
     "list-import-errors": Verb(
         "list DAG files with errors; exit 1 when there are any", _list_import_errors, add_output
     ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from executors.names import did_you_mean
-from runtime.cli.command import UsageError, Verb, add_output, confirm, load_settings
+from runtime.cli.command import UsageError, Verb, add_output, elsewhere, load_settings
 from runtime.cli.output import emit, with_iso_times
 from runtime.cli.waiting_reasons import UPSTREAM, doubt_of, reasons_of_run
 from runtime.core import clock
@@ -14,6 +15,7 @@ from runtime.core.errors import NotFoundError
 
 if TYPE_CHECKING:
     from runtime.config import Settings
+    from runtime.core.specs import DagSpec, TaskSpec
 
 STATE_COLUMNS = ("task_id", "map_index", "try_number", "state", "executor", "pool", "start_date", "duration", "pid")
 TELLING_COLUMNS = ("waiting_on", "suspicion")
@@ -31,6 +33,9 @@ def _list(args: Namespace) -> int:
 
     with open_database(load_settings()).read() as connection:
         spec = queries.dag_spec(connection, args.dag_id)
+    if args.tree:
+        print("\n".join(_tree(spec)))
+        return 0
     records = [
         {
             "task_id": task.task_id,
@@ -47,6 +52,23 @@ def _list(args: Namespace) -> int:
     ]
     emit(records, args.output, ("task_id", "operator", "upstream", "trigger_rule", "executor", "queue", "pool"))
     return 0
+
+
+def _tree(spec: DagSpec) -> Iterator[str]:
+    """From the tasks that wait for nothing down. One that has been shown is not opened again: "…" stands for it."""
+    below: dict[str, list[TaskSpec]] = {task.task_id: [] for task in spec.tasks}
+    for task in spec.tasks:
+        for name in task.upstream:
+            below[name].append(task)
+    shown: set[str] = set()
+    pending = [(task, 0) for task in reversed(spec.tasks) if not task.upstream]
+    while pending:
+        task, depth = pending.pop()
+        again = task.task_id in shown and below[task.task_id]
+        yield f"{'    ' * depth}<{task.operator} {task.task_id}>{' …' if again else ''}"
+        if not again:
+            shown.add(task.task_id)
+            pending += [(one, depth + 1) for one in reversed(below[task.task_id])]
 
 
 def state_record(row: dict[str, Any], reasons: list[str], settings: Settings, now: int) -> dict[str, Any]:
@@ -80,7 +102,7 @@ def _states(args: Namespace) -> int:
     return 0
 
 
-def _why(args: Namespace) -> int:
+def why(args: Namespace) -> int:
     """A line per reason; without one, what state it is in."""
     from runtime.db.engine import open_database
 
@@ -112,36 +134,6 @@ def _logs(args: Namespace) -> int:
     return print_logs(load_settings(), args)
 
 
-def _clear(args: Namespace) -> int:
-    from runtime.db import queries
-    from runtime.db.engine import open_database
-    from runtime.db.hints import send_hint
-    from runtime.db.runs import clear_tasks
-
-    settings = load_settings()
-    database = open_database(settings)
-    which = "failed task instances" if args.only_failed else "task instances"
-    tasks = f" of tasks matching {args.task_regex!r}" if args.task_regex else ""
-    runs = f"run {args.run_id}" if args.run_id else "all runs"
-    with database.read() as connection:
-        queries.dag_spec(connection, args.dag_id)
-    confirm(f"Clear {which}{tasks} in {runs} of DAG {args.dag_id}, so that they run again?", yes=args.yes)
-    count = database.transact(
-        lambda connection: clear_tasks(
-            connection,
-            dag_id=args.dag_id,
-            run_id=args.run_id,
-            task_regex=args.task_regex,
-            only_failed=args.only_failed,
-            now=clock.now(),
-        )
-    )
-    send_hint(database, settings.home)
-    database.close()
-    print(f"cleared {count} task instance{'' if count == 1 else 's'}")
-    return 0
-
-
 def _dag(parser: ArgumentParser) -> None:
     parser.add_argument("dag_id", metavar="DAG")
 
@@ -159,6 +151,7 @@ def _why_arguments(parser: ArgumentParser) -> None:
 
 def _list_arguments(parser: ArgumentParser) -> None:
     _dag(parser)
+    parser.add_argument("--tree", action="store_true", help="each task below what it waits for")
     add_output(parser)
 
 
@@ -174,12 +167,17 @@ def _logs_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--try", dest="try_number", type=int, metavar="N", help="which try (default: the newest)")
 
 
-def _clear_arguments(parser: ArgumentParser) -> None:
-    _dag(parser)
-    parser.add_argument("-t", "--task-regex", metavar="REGEX", help="only tasks whose id matches")
-    parser.add_argument("-r", "--run-id", metavar="RUN", help="only this run (default: all)")
-    parser.add_argument("--only-failed", action="store_true", help="only failed and upstream_failed ones")
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+def _run_verb(args: Namespace) -> int:
+    """One word is an attempt id, which executors are handed; three are DAG, TASK and run."""
+    if len(args.words) == 1:
+        args.attempt_id = args.words[0]
+        return _run_attempt(args)
+    if len(args.words) != 3:
+        raise UsageError("name an attempt, or DAG TASK RUN_OR_DATE; see `hybrid tasks run --help`")
+    from runtime.cli.commands.task_run import run_task
+
+    args.dag_id, args.task_id, args.run = args.words
+    return run_task(args)
 
 
 def _run_attempt(args: Namespace) -> int:
@@ -191,10 +189,19 @@ def _run_attempt(args: Namespace) -> int:
     return run_attempt(args.attempt_id)
 
 
-def _run_attempt_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("attempt_id", metavar="ATTEMPT_ID", help="as in the command that an executor is handed")
+def _run_arguments(parser: ArgumentParser) -> None:
+    from runtime.cli.commands.task_run import add_run_options
+
+    parser.add_argument(
+        "words",
+        metavar="ATTEMPT_ID | DAG TASK RUN_OR_DATE",
+        nargs="+",
+        help="an attempt, as executors are handed it; or a task instance, to be run now by its executor",
+    )
+    add_run_options(parser)
     parser.epilog = (
-        "Needs a start ticket, in HYBRID_START_TICKET or in the file $HYBRID_HOME/run/ATTEMPT_ID. Exit codes: "
+        "With an attempt: needs a start ticket, in HYBRID_START_TICKET or in the file $HYBRID_HOME/run/ATTEMPT_ID. "
+        "Exit codes: "
         "0 success or skipped, reported and accepted; 1 a failure was reported; 2 no ticket, or bad input; "
         "3 the start was refused, nothing was run; 4 the task API was not reached, or did not take the report, or "
         "was silent for so long that the task was killed; or, in an executor's container, it was stopped by a signal."
@@ -204,8 +211,13 @@ def _run_attempt_arguments(parser: ArgumentParser) -> None:
 VERBS = {
     "list": Verb("list the tasks of a DAG's newest version", _list, _list_arguments),
     "states-for-dag-run": Verb("show every task instance of a run: state, executor, times", _states, _states_arguments),
-    "why": Verb("show what a task instance waits for", _why, _why_arguments),
+    "why": Verb("show what a task instance waits for", why, _why_arguments),
     "logs": Verb("print the log of a task instance's try", _logs, _logs_arguments),
-    "clear": Verb("make finished task instances run again", _clear, _clear_arguments),
-    "run": Verb("run one attempt and report to the task API, as executors do", _run_attempt, _run_attempt_arguments),
+    "failed-deps": elsewhere("as `why`, with the arguments in Airflow's order", "task_states", "failed-deps"),
+    "state": elsewhere("print the state of a task instance", "task_states", "state"),
+    "set-state": elsewhere("mark a task instance success, failed or skipped by hand", "task_states", "set-state"),
+    "clear": elsewhere("make finished task instances run again", "task_clear", "clear"),
+    "render": elsewhere("show a task's template fields as its run would see them", "task_test", "render"),
+    "test": elsewhere("run one task in this terminal, and write nothing down", "task_test", "test"),
+    "run": Verb("run one attempt, as executors do; or have a task instance run now", _run_verb, _run_arguments),
 }

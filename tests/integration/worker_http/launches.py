@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from runtime.core.specs import TaskSpec
 from runtime.core.task_api import TICKET_VARIABLE
 from runtime.db.schema import task_instance, xcom
 from runtime.tokens.tokens import Tokens
@@ -37,12 +38,12 @@ class Office:
         self.launches: list[Launched] = []
         self._count = 0
 
-    def attempt(self, task_id: str, **options: Any) -> str:
-        """Queue an attempt of the task, in a run of its own; its id."""
+    def attempt(self, task_id: str, *others: TaskSpec, **options: Any) -> str:
+        """Queue an attempt of the task, in a run of its own with these ``others``; its id."""
         self._count += 1
         dag_id = f"d{self._count}"
         (self.home / "dags" / f"{dag_id}.py").symlink_to(Path(__file__).with_name("tasks_over_http.py"))
-        run = self.world.begin(task(task_id, **options), dag_id=dag_id)
+        run = self.world.begin(task(task_id, **options), *others, dag_id=dag_id)
         return self.world.queue(next(iter(run.instances.values())))
 
     def ticket(self, attempt_id: str, seconds: float = 600.0) -> str:

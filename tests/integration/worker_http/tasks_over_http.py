@@ -9,7 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from runtime import DAG, FailTask, SkipTask, get_current_context, task
+from runtime import (
+    DAG,
+    BranchPythonOperator,
+    EmptyOperator,
+    FailTask,
+    SkipTask,
+    TriggerDagRunOperator,
+    get_current_context,
+    task,
+)
 
 DAEMON = (
     "import os, signal, time\n"
@@ -37,6 +46,11 @@ def one(**options):
 
 
 with DAG(Path(__file__).stem):
+    BranchPythonOperator(task_id="branches", python_callable=lambda: "left") >> [
+        EmptyOperator(task_id="left"),
+        EmptyOperator(task_id="right"),
+    ]
+    TriggerDagRunOperator(task_id="triggers", trigger_dag_id="child", conf={"n": 1})
 
     @one()
     def succeeds():

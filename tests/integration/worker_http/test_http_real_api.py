@@ -10,7 +10,7 @@ import pytest
 from runtime.api.embedded import serve
 from runtime.config import Settings
 from runtime.tokens.keys import load_tokens
-from tests.database.builders import World
+from tests.database.builders import World, spec, task
 from tests.integration.worker_http.launches import Office, alive
 
 
@@ -36,6 +36,17 @@ def test_a_launch_reports_to_the_api_server(served: Office, task_id, code, state
 def test_xcoms_pass_through_the_api_server(served: Office):
     assert served.run(served.attempt("pushes_and_pulls")) == 0
     assert served.xcoms()["return_value"] == [{"n": 1}, "none"]
+
+
+def test_a_branch_skips_and_a_task_triggers_through_the_api_server(served: Office):
+    branch = served.attempt("branches", task("left", "branches"), task("right", "branches"))
+    assert served.run(branch) == 0
+    assert served.world.states(1) == {"branches": "success", "left": "none", "right": "skipped"}
+    served.world.save(spec("child"), rel_path="child.py")
+    assert served.run(served.attempt("triggers")) == 0
+    (run,) = served.world.runs("child")
+    assert (run.state, run.conf) == ("queued", '{"n": 1}')
+    assert served.xcoms()["trigger_run_id"] == run.run_id
 
 
 def test_the_api_server_refuses_a_second_launch(served: Office):

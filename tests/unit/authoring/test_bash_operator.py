@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from runtime import DAG, BashOperator, SkipTask, TaskError
+from runtime.authoring.exceptions import ArgumentError
 
 
 def bash(command: str, **kwargs) -> BashOperator:
@@ -23,6 +25,35 @@ def test_the_last_line_is_the_xcom_and_each_line_is_logged(caplog):
     caplog.set_level(logging.INFO)
     assert bash("echo one; echo two >&2; printf three").execute({}) == "three"
     assert [record.getMessage() for record in caplog.records][1:] == ["one", "two", "three"]
+
+
+def test_output_in_another_encoding_and_made_into_something_else(caplog):
+    caplog.set_level(logging.INFO)
+    command = r"""printf '["gr\xfc\xdf"]'"""
+    value = bash(command, output_encoding="latin-1", output_processor=json.loads).execute({})
+    assert value == ["grüß"]
+    assert caplog.messages[-1] == '["grüß"]'
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (
+            {"output_encoding": "utf-9"},
+            "task 't': output_encoding 'utf-9' is no encoding that Python knows; try 'utf-8'",
+        ),
+        ({"output_processor": 3}, "task 't': output_processor must be a function, not 3"),
+        ({"append_env": "yes"}, "task 't': append_env must be True or False, not 'yes'"),
+        ({"skip_on_exit_code": True}, "task 't': skip_on_exit_code must be exit codes of 1 to 255, not True"),
+        ({"skip_on_exit_code": [0]}, "task 't': skip_on_exit_code must be exit codes of 1 to 255, not [0]"),
+        ({"env": ["A"]}, "task 't': env must be a dict with string keys, not ['A']"),
+        ({"bash_comand": "x"}, "BashOperator 't': unknown argument 'bash_comand'; did you mean 'bash_command'?"),
+    ],
+)
+def test_what_cannot_be_used_is_named(kwargs, message):
+    with pytest.raises(ArgumentError) as caught:
+        bash("true", **kwargs)
+    assert str(caught.value) == message
 
 
 def test_a_command_without_output():

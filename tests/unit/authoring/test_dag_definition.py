@@ -94,10 +94,16 @@ class TestArguments:
             ({"params": [1]}, "DAG 'd': params must be a dict with string keys, not [1]"),
             ({"default_args": "x"}, "DAG 'd': default_args must be a dict with string keys, not 'x'"),
             ({"schedule": "@dayly"}, "DAG 'd': unknown schedule preset '@dayly'; did you mean '@daily'?"),
-            ({"schedule": "@once"}, "DAG 'd': schedule '@once' is not supported yet; use schedule=None and trigger the "
-             "DAG"),
-            ({"schedule": 3600}, "DAG 'd': schedule must be a cron expression, a preset, a timedelta or None, not "
-             "3600"),
+            ({"schedule": "@onec"}, "DAG 'd': unknown schedule preset '@onec'; did you mean '@once'?"),
+            ({"schedule": "dayly"}, "DAG 'd': no timetable is registered as 'dayly'; did you mean '@daily'?"),
+            ({"schedule": "@continuous", "max_active_runs": 2}, "DAG 'd': max_active_runs = 2; schedule '@continuous' "
+             "runs one at a time, use 1"),
+            ({"schedule": 3600}, "DAG 'd': schedule must be a cron expression, a preset, a timedelta, a timetable or "
+             "None, not 3600"),
+            ({"max_consecutive_failed_dag_runs": -1}, "DAG 'd': max_consecutive_failed_dag_runs = -1; it must be at "
+             "least 0"),
+            ({"on_failure_callback": "mail"}, "DAG 'd': on_failure_callback must be a function that takes the context, "
+             "or a list, not 'mail'"),
             ({"start_date": "2024-01-01"}, "DAG 'd': start_date must be a datetime, not '2024-01-01'"),
             ({"timezone": 3}, "DAG 'd': timezone must be a name such as 'Europe/Berlin', not 3"),
             ({"executor": ""}, "DAG 'd': executor is empty; name an executor or leave it out"),

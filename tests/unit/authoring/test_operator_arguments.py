@@ -29,8 +29,8 @@ class TestChecks:
             ({"execution_timeout": 0}, "task 't': execution_timeout of 0 seconds; it must be above 0"),
             ({"trigger_rule": "alldone"}, "task 't': unknown trigger_rule 'alldone'; did you mean 'all_done'?"),
             ({"trigger_rule": None}, "task 't': trigger_rule must be one of all_success, all_failed, all_done, "
-             "all_done_min_one_success, all_skipped, one_success, one_failed, one_done, none_failed, "
-             "none_failed_min_one_success, none_skipped, always, not None"),
+             "all_done_min_one_success, all_done_setup_success, all_skipped, one_success, one_failed, one_done, "
+             "none_failed, none_failed_min_one_success, none_skipped, always, not None"),
             ({"weight_rule": "sideways"}, "task 't': unknown weight_rule 'sideways'; use one of downstream, upstream, "
              "absolute"),
             ({"pool": ""}, "task 't': pool is empty"),

@@ -83,8 +83,8 @@ class TestCalls:
             call()
 
     def test_decorators_of_later_versions(self):
-        with pytest.raises(AttributeError, match="@task.branch is not supported yet"):
-            task.branch(lambda: 1)
+        with pytest.raises(AttributeError, match="@task.sensor is not supported yet"):
+            task.sensor(lambda: 1)
         assert task.python is task
 
     def test_the_function_stays_reachable(self):

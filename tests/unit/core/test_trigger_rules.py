@@ -15,6 +15,7 @@ all_success                 w  w  u  s  u  r  u  s  u  u  u  u  s  u  u
 all_failed                  w  s  w  s  w  s  s  s  s  r  s  r  s  s  r
 all_done                    w  w  w  w  w  r  r  r  r  r  r  r  r  r  r
 all_done_min_one_success    w  w  w  s  w  r  r  s  r  u  s  u  s  s  u
+all_done_setup_success      w  w  w  w  w  r  r  r  r  r  r  r  r  r  r
 all_skipped                 w  s  s  w  s  s  s  s  s  s  s  s  r  s  s
 one_success                 w  r  w  w  w  r  r  r  r  u  u  u  s  u  u
 one_failed                  w  w  r  w  r  s  r  s  r  r  r  r  s  r  r

@@ -102,7 +102,7 @@ dags = st.builds(
     specs.DagSpec,
     text,
     st.lists(tasks, max_size=3).map(tuple),
-    timetable=st.builds(specs.TimetableSpec, text, text, seconds, text, text),
+    timetable=st.builds(specs.TimetableSpec, text, text, seconds, text, timezone=text, summary=text),
     start_date=st.none() | number,
     params=st.dictionaries(text, value, max_size=2),
     tags=st.lists(text).map(tuple),

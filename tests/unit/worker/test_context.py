@@ -73,7 +73,6 @@ def test_the_run_and_the_instance_are_there():
         ("ds", "run r has no logical date"),
         ("prev_ds", "runs do not know their predecessor yet"),
         ("execution_date", "renamed to logical_date"),
-        ("var", "variables are not served to tasks yet"),
         ("nonsense", "nonsense"),
     ],
 )
