@@ -1,8 +1,9 @@
 """Runs that wait for each other, and tasks that hold back.
 
-Trigger it several times: ``load`` starts when it, and ``check`` after it, have succeeded in the run before; of ``call_api``
-two run at once, whatever the number of runs; after three failed runs in a row the DAG is paused. ``hybrid tasks why`` says
-what a task waits for. ``hybrid backfill create --dag-id one_after_another --from-date … --to-date …`` makes runs of the past.
+Trigger it several times: ``load`` starts when it, and ``check`` after it, have succeeded in the run before; of
+``call_api`` two run at once, whatever the number of runs; after three failed runs in a row the DAG is paused.
+``hybrid tasks why`` says what a task waits for. ``hybrid backfill create --dag-id one_after_another --from-date …
+--to-date …`` makes runs of the past.
 """
 
 from datetime import datetime, timedelta

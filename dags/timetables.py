@@ -36,7 +36,7 @@ SCHEDULES = {
     "timetables": Workdays(),
     "timetables_at_six_in_tokyo": CronTriggerTimetable("0 6 * * *", timezone="Asia/Tokyo", interval=timedelta(days=1)),
     "timetables_rush_hours": MultipleCronTriggerTimetable("0 8 * * 1-5", "30 17 * * 1-5", timezone="Europe/Berlin"),
-    "timetables_cup_finals": EventsTimetable([datetime(2030, 7, 14, 19), datetime(2034, 7, 9, 19)], description="finals"),
+    "timetables_cup_finals": EventsTimetable([datetime(2030, 7, 14, 19), datetime(2034, 7, 9, 19)]),
     "timetables_once": "@once",
     "timetables_without_end": "@continuous",
 }

@@ -165,7 +165,9 @@ class DAG:
         )
         if self.timetable.kind == "continuous":
             if runs is not None and runs > 1:
-                raise ArgumentError(f"{where}: max_active_runs = {runs}; schedule '@continuous' runs one at a time, use 1")
+                raise ArgumentError(
+                    f"{where}: max_active_runs = {runs}; schedule '@continuous' runs one at a time, use 1"
+                )
             self.max_active_runs = 1
         self.max_active_tasks = check.whole(
             where, "max_active_tasks", self.defaults.max_active_tasks if tasks is None else tasks, minimum=1

@@ -118,8 +118,9 @@ class MultipleCronTriggerTimetable(Timetable):
 
     :param timezone: of the expressions; by default the DAG's.
     :param interval: what a run covers before its tick; by default nothing.
-    :param run_immediately: of a DAG without ``start_date``, what its first run is: the last tick (``True``), the next one
-        (``False``), the last one if it is no older than a timedelta, or (``None``) than a tenth of the time to the next.
+    :param run_immediately: of a DAG without ``start_date``, what its first run is: the last tick (``True``), the next
+        one (``False``), the last one if it is no older than a timedelta, or (``None``) than a tenth of the time between
+        the two.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,7 @@ def wait_for_backfill(settings: Settings, database: Database, identifier: int, t
     warn_without_scheduler(settings, database)
     counts: dict[str, int] = {}
     if not stderr_is_terminal():
-        for counts in _progress(database, identifier):
-            pass
-        return counts
+        return deque(_progress(database, identifier), maxlen=1)[0]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -94,8 +94,8 @@ class Core:
     )
     callback_timeout: float = option(
         "60",
-        "Seconds that one callback of a task or DAG may take before it is ended. A minute is ample for a message, and a "
-        "hung one holds the task's slot for no longer.",
+        "Seconds that one callback of a task or DAG may take before it is ended. A minute is ample for a message, and "
+        "a hung one holds the task's slot for no longer.",
         minimum=0.1,
     )
     execution_api_server_url: str = option(

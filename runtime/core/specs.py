@@ -70,8 +70,8 @@ class GroupSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 class TimetableSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """When runs are due.
 
-    ``kind`` is ``none``, ``cron``, ``interval``, ``once``, ``continuous``, ``cron trigger``, ``delta trigger``, ``events``
-    or ``custom``; what the last four need besides stands in ``arguments``.
+    ``kind`` is ``none``, ``cron``, ``interval``, ``once``, ``continuous``, ``cron trigger``, ``delta trigger``,
+    ``events`` or ``custom``; what the last four need besides stands in ``arguments``.
     """
 
     kind: str = "none"
@@ -82,8 +82,8 @@ class TimetableSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str = ""
     """Registered name, for ``custom``."""
     arguments: dict[str, Any] = {}
-    """Plain JSON. ``cron trigger``: ``crons`` (list), ``interval`` and ``run_immediately`` (true, false, seconds or null).
-    ``delta trigger``: ``interval``. ``events``: ``dates`` (microseconds, ascending), ``restrict``."""
+    """Plain JSON. ``cron trigger``: ``crons`` (list), ``interval`` and ``run_immediately`` (true, false, seconds or
+    null). ``delta trigger``: ``interval``. ``events``: ``dates`` (microseconds, ascending), ``restrict``."""
     timezone: str = "UTC"
     summary: str = "None"
     """As the author wrote it: ``@daily``, ``0 3 * * *``, ``1:00:00``."""

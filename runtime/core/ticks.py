@@ -1,14 +1,15 @@
 """The fixed set of instants of a schedule, asked in both directions. Pure; moments are microseconds UTC.
 
 Where the wall clock of a cron expression's zone **skips** a time (02:30 in spring), its tick is moved forward by the
-length of the gap (to 03:30); one that lands on another tick is that tick. Where it **repeats** a time (01:30 in autumn),
-an hour field that starts with ``*`` ticks in both passes, because such a schedule means "every so often"; an hour that is
-named ticks once, in the second pass, as in Airflow.
+length of the gap (to 03:30); one that lands on another tick is that tick. Where it **repeats** a time (01:30 in
+autumn), an hour field that starts with ``*`` ticks in both passes, because such a schedule means "every so often"; an
+hour that is named ticks once, in the second pass, as in Airflow.
 """
 
 from __future__ import annotations
 
 import copy
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _NEAR = timedelta(hours=26)
 """A change of offset farther away than this cannot touch a tick: the longest gap ever (Samoa, 2011) is 24 hours."""
+_RANGE_OF_ONE = re.compile(r"(?<![\w/#-])(\w+)-\1(?:/\d+)?(?![\w/#-])", re.IGNORECASE)
 
 
 class Ticks(Protocol):
@@ -81,9 +83,11 @@ class Events:
 
 @lru_cache(maxsize=4096)
 def cron_of(expression: str) -> croniter:
+    """Raises ``ValueError`` where it is none."""
     from croniter import croniter  # here, because it costs 15 ms and 3 MB that most processes never need
 
-    return croniter(expression)
+    # croniter 7 takes a range from a value to itself for ``*``: 0 5-5 * * * would run every hour.
+    return croniter(_RANGE_OF_ONE.sub(r"\1", expression))
 
 
 class CronTicks:
@@ -92,7 +96,7 @@ class CronTicks:
     def __init__(self, expression: str, tz: tzinfo) -> None:
         self._expression = expression
         self._tz = tz
-        self._both_passes = expression.split()[1].startswith("*")
+        self._both_passes = True
 
     def at_or_after(self, instant: int) -> int:
         reach = self._reach(instant)

@@ -3,9 +3,9 @@
 A schedule is one fixed set of instants, its *ticks* (:mod:`runtime.core.ticks`), so that the next tick never depends on
 how one got here: strictly increasing, no gap between intervals, no tick twice, through every change of the clocks.
 
-``cron`` and ``interval``: a run covers the interval between two ticks and starts when it has ended; its logical date is
-the interval's start. ``cron trigger``, ``delta trigger`` and ``events``: a run starts at a tick, and its interval, mostly
-empty, is what ends there.
+``cron`` and ``interval``: a run covers the interval between two ticks and starts when it has ended; its logical date
+is the interval's start. ``cron trigger``, ``delta trigger`` and ``events``: a run starts at a tick, and its interval,
+mostly empty, is what ends there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Backfills: making the runs of a stretch of the past, a few at a time, in order.
 
-A backfill knows all its dates from the start, in ``backfill_run``; the scheduler makes runs of them as those before end,
-so that a backfill of ten years keeps no more runs open than one of a week.
+A backfill knows all its dates from the start, in ``backfill_run``; the scheduler makes runs of them as those before
+end, so that a backfill of ten years keeps no more runs open than one of a week.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def create_backfill(connection: Connection, order: BackfillOrder, now: int) -> t
     active = select(backfill.c.id).where(backfill.c.dag_id == order.dag_id, backfill.c.completed_at.is_(None))
     if (other := connection.execute(active).scalar()) is not None:
         raise HybridError(
-            f"DAG {order.dag_id} has a backfill under way, {other}; wait for it, or run `hybrid backfill cancel {other}`"
+            f"DAG {order.dag_id} has a backfill under way, {other}; "
+            f"wait for it, or run `hybrid backfill cancel {other}`"
         )
     values = {
         "dag_id": order.dag_id,

@@ -51,7 +51,7 @@ def has_calls(connection: Connection) -> bool:
 
 
 def claim_calls(connection: Connection, at: int, *, limit: int, seconds: float) -> list[Call]:
-    """Take the oldest callbacks that nobody sees to, for ``seconds``. One that cannot be called is dropped, and told."""
+    """Take the oldest callbacks that nobody sees to, for ``seconds``. What cannot be called is dropped, and told."""
     free = or_(callback_request.c.claimed_until.is_(None), callback_request.c.claimed_until < at)
     rows = connection.execute(
         select(callback_request)

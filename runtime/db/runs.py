@@ -45,7 +45,8 @@ def create_manual_run(
     """
     row = require_dag(connection, dag_id)
     if row.is_paused and not even_if_paused:
-        raise HybridError(f"DAG {dag_id} is paused; run `hybrid dags unpause {dag_id}` first")
+        why = f" ({row.pause_reason})" if row.pause_reason else ""
+        raise HybridError(f"DAG {dag_id} is paused{why}; run `hybrid dags unpause {dag_id}` first")
     spec = decode_dag(
         connection.execute(select(dag_version.c.spec).where(dag_version.c.id == row.version_id)).scalar_one()
     )

@@ -31,7 +31,7 @@ _LENGTH = struct.Struct("!Q")
 _CHUNK = 1_048_576
 
 
-class Child(Generic[Answer], ABC):
+class Child(ABC, Generic[Answer]):
     """A running child; :meth:`poll` it until it answers. Never blocks for longer than a reap."""
 
     def __init__(

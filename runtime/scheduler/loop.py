@@ -251,7 +251,7 @@ class Scheduler:
             self._look_at_others(step)
         if self._schedule.is_due("chores", step.at, CHORES):
             self._do_chores(step)
-        elif self._shares.are_shared and memory.ready.waits_for_pools:
+        elif self._shares.are_shared and memory.ready.waits_for_others:
             # Nobody tells what another scheduler gives back.
             memory.ready.look_again(read_pools(connection, lock=False))
         if not self.dispatching:

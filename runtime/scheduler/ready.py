@@ -79,9 +79,9 @@ class ReadyQueues:
             self._unpark(entries, len(entries))
 
     @property
-    def waits_for_pools(self) -> bool:
-        """Whether any pool holds somebody up."""
-        return any(kind == "pool" for kind, _ in self._parked)
+    def waits_for_others(self) -> bool:
+        """Whether a limit that several schedulers share holds somebody up."""
+        return any(kind in ("pool", "task") for kind, _ in self._parked)
 
     def look_again(self, pools: Mapping[str, int]) -> None:
         """A limit may have been raised from outside: as many as there is room for stand in their queues again. Forgets

@@ -29,6 +29,7 @@ def _clear(args: Namespace) -> int:
     try:
         with database.read() as connection:
             rows = choose(connection, choice)
+        rows.sort(key=lambda row: (row.logical_date or 0, row.run_id, row.task_id, row.map_index))
         records = [with_iso_times(_record(args.dag_id, row)) for row in rows]
         if args.dry_run:
             emit(records, args.output, COLUMNS)

@@ -79,6 +79,7 @@ def set_state(args: Namespace) -> int:
         send_hint(database, settings.home)
     finally:
         database.close()
+    rows.sort(key=lambda row: (row.logical_date or 0, row.run_id, row.task_id, row.map_index))
     emit([_marked(args, row) for row in rows], args.output, COLUMNS)
     if not rows and args.output in ("table", "plain"):
         print(f"hybrid: it is {args.state} already; nothing was changed", file=sys.stderr)

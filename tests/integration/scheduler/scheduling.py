@@ -343,7 +343,9 @@ class Scheduling(World):
             instance = current[row.task_instance_id]
             assert instance.attempt_id == row.id
             marked = (instance.reason or "").startswith("marked ")
-            assert TaskState(instance.state) in TASK_ACTIVE or marked, f"{row.id} of {instance.state} {instance.task_id}"
+            assert TaskState(instance.state) in TASK_ACTIVE or marked, (
+                f"{row.id} of {instance.state} {instance.task_id}"
+            )
         active = {row.id for row in current.values() if TaskState(row.state) in TASK_ACTIVE}
         assert active <= set(of_instance), "active without an attempt"
 

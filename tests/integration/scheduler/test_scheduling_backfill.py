@@ -27,7 +27,7 @@ HOUR = DAY // 24
 
 def order(hours: int = 4, **options: Any) -> BackfillOrder:
     """Of the hours before START."""
-    values = {"dag_id": "d", "from_date": START - hours * HOUR, "to_date": START - HOUR, "conf": {}}
+    values: dict[str, Any] = {"dag_id": "d", "from_date": START - hours * HOUR, "to_date": START - HOUR, "conf": {}}
     return BackfillOrder(**(values | options))
 
 

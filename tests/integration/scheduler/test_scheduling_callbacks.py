@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from runtime.core.callbacks import RunCallback, TaskCallback, decode_wanted
+from runtime.core.errors import HybridError
 from runtime.core.retries import retry_pause
 from runtime.core.specs import DagSpec
 from runtime.db.schema import callback_request, dag, event, run_inbox
@@ -106,13 +107,13 @@ def test_a_dag_is_paused_after_so_many_failed_runs_in_a_row_and_says_why(s: Sche
     assert [(one.dag_run_id, one.reason) for one in s.rows(event, event.c.new_state == "dag paused")] == [
         (last.id, row.pause_reason)
     ]
+    with pytest.raises(HybridError, match=r"DAG d is paused \(paused after 3 failed runs in a row \(max_"):
+        s.trigger("d")
     s.pause("d", paused=False)
     assert s.row(dag, dag.c.dag_id == "d").pause_reason is None
 
 
 def test_infrastructure_failures_back_off_by_the_rule_of_the_worker(s: Scheduling) -> None:
-    from runtime.core.retries import retry_pause
-
     s.plan(t="refused, success")
     run = s.begin_run(spec("d", task("t", retries=1, retry_delay=10.0, retry_exponential_backoff=2.0)))
     s.rest()

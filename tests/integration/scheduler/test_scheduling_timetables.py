@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from runtime.core.clock import SECOND
@@ -43,7 +45,7 @@ def test_continuous_is_one_run_after_the_other_without_a_gap(s: Scheduling) -> N
         s.one.end_held("only")
     s.pass_time(1)
     runs = s.runs("d")
-    for before, after in zip(runs, runs[1:], strict=False):
+    for before, after in itertools.pairwise(runs):
         assert after.data_interval_start in (before.data_interval_end, before.logical_date + 1)
         assert after.logical_date > before.logical_date
     s.pause("d")

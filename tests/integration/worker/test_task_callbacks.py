@@ -68,9 +68,7 @@ def test_one_that_hangs_is_ended_and_the_next_is_called(caller, calls):
     assert limit in caller.log("has_one_that_hangs")
 
 
-@pytest.mark.parametrize(
-    ("task_id", "outcome"), [("has_one_that_leaves", "success"), ("has_one_that_kills", "failed")]
-)
+@pytest.mark.parametrize(("task_id", "outcome"), [("has_one_that_leaves", "success"), ("has_one_that_kills", "failed")])
 def test_one_that_ends_the_process_does_not_change_the_outcome(caller, task_id, outcome):
     report = caller.run(task_id)
     assert (report.outcome, report.called_back) == (outcome, True)

@@ -25,7 +25,7 @@ from runtime.core.clock import micros
 from runtime.core.specs import TimetableSpec
 
 NONE = timedelta()
-DATES = [datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 1)]  # noqa: DTZ001  in the DAG's zone
+DATES = [datetime(2026, 3, 2, tzinfo=UTC), datetime(2026, 3, 1)]
 
 
 class Odd(Timetable):
@@ -101,7 +101,10 @@ def test_a_registered_name_means_the_timetable() -> None:
         (lambda: CronTriggerTimetable("@dayly"), "unknown schedule preset '@dayly'; did you mean '@daily'?"),
         (lambda: CronTriggerTimetable("0 6 * * *", timezone="Mars"), "unknown time zone 'Mars'"),
         (lambda: CronTriggerTimetable("0 6 * * *", interval=5), "interval of the timetable must be a timedelta, not 5"),
-        (lambda: CronTriggerTimetable("0 6 * * *", run_immediately=5), "run_immediately must be True, False, None or a"),
+        (
+            lambda: CronTriggerTimetable("0 6 * * *", run_immediately=5),
+            "run_immediately must be True, False, None or a",
+        ),
         (MultipleCronTriggerTimetable, "MultipleCronTriggerTimetable needs a cron expression"),
         (lambda: DeltaTriggerTimetable(NONE), "schedule of 0 seconds; use a timedelta of 1 second to 100 years"),
         (lambda: EventsTimetable(["2026-01-01"]), "event_dates must be datetimes, not '2026-01-01'"),
@@ -157,8 +160,14 @@ def test_what_the_scheduler_needs_of_a_task_is_in_its_spec() -> None:
         ({"depends_on_past": "yes"}, "task 't': depends_on_past must be True or False, not 'yes'"),
         ({"max_active_tis_per_dag": 0}, "task 't': max_active_tis_per_dag = 0; it must be at least 1"),
         ({"max_active_tis_per_dagrun": 1.5}, "task 't': max_active_tis_per_dagrun must be a whole number, not 1.5"),
-        ({"retry_exponential_backoff": 0.5}, "task 't': retry_exponential_backoff must be True, False or a factor from"),
-        ({"retry_exponential_backoff": "2"}, "task 't': retry_exponential_backoff must be True, False or a factor from"),
+        (
+            {"retry_exponential_backoff": 0.5},
+            "task 't': retry_exponential_backoff must be True, False or a factor from",
+        ),
+        (
+            {"retry_exponential_backoff": "2"},
+            "task 't': retry_exponential_backoff must be True, False or a factor from",
+        ),
         ({"max_retry_delay": 0}, "task 't': max_retry_delay of 0 seconds; it must be above 0"),
         ({"on_success_callback": 5}, "task 't': on_success_callback must be a function that takes the context, or a"),
         ({"on_skipped_callback": [print, None]}, "task 't': on_skipped_callback must be a function that takes the co"),

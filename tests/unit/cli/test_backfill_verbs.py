@@ -65,7 +65,11 @@ def test_a_paused_dag_is_told(hybrid, etl):
         (("create", "etl", *RANGE, "--reprocess-behavior", "all"), 2, "invalid choice: 'all'"),
         (("create", "elt", *RANGE), 1, "there is no DAG 'elt', did you mean 'etl'?"),
         (("create", "etl", "-s", "2026-01-02", "-e", "2026-01-01"), 1, "is after --to-date 2026-01-01T00:00:00.000000"),
-        (("create", "etl", "-s", "2150-01-02", "-e", "2150-01-03"), 1, "is in the future; a backfill makes runs of the"),
+        (
+            ("create", "etl", "-s", "2150-01-02", "-e", "2150-01-03"),
+            1,
+            "is in the future; a backfill makes runs of the",
+        ),
         (("list", "--dag-id", "elt"), 1, "there is no DAG 'elt', did you mean 'etl'?"),
         (("cancel", "7"), 1, "there is no backfill 7; see `hybrid backfill list`"),
         (("pause", "first"), 2, "argument ID: invalid int value: 'first'"),

@@ -9,7 +9,9 @@ import pytest
 from runtime.core.retries import LONGEST_BACKOFF, retry_pause
 
 
-def pause(delay: float = 10.0, factor: float = 2.0, longest: float | None = None, *, n: int = 1, run: str = "r") -> float:
+def pause(
+    delay: float = 10.0, factor: float = 2.0, longest: float | None = None, *, n: int = 1, run: str = "r"
+) -> float:
     return retry_pause(delay, factor, longest, dag_id="d", task_id="t", run_id=run, try_number=n)
 
 

@@ -77,9 +77,7 @@ def test_with_catchup_each_tick_gets_a_run_and_without_it_the_last() -> None:
     assert after(daily, start_date=start, after=midnight) == midnight + DAY
 
 
-@pytest.mark.parametrize(
-    ("soon", "expected"), [(True, 0), (False, 1), (None, 1), (11 * 3600.0, 1), (12 * 3600.0, 0)]
-)
+@pytest.mark.parametrize(("soon", "expected"), [(True, 0), (False, 1), (None, 1), (11 * 3600.0, 1), (12 * 3600.0, 0)])
 def test_run_immediately_says_what_the_first_run_is(soon: Any, expected: int) -> None:
     midnight = NOON - 12 * HOUR
     assert after(trigger("0 0 * * *", soon=soon)) == midnight + expected * DAY
