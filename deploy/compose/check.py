@@ -19,8 +19,8 @@ from project import ENDS, ENV_FILE, ROOT, Project, ProjectError
 DAG = "halves"
 EXECUTORS = {"LocalExecutor": "scheduler", "CeleryExecutor": "worker"}
 """Executor → the service in whose container its tasks run."""
-NOT_FOR_WORKERS = ("HYBRID__DATABASE__SQL_ALCHEMY_CONN", "HYBRID__API_AUTH__JWT_SECRET")
-SECRETS_OF_OTHERS = ("POSTGRES_PASSWORD", "HYBRID_JWT_SECRET")
+NOT_FOR_WORKERS = ("HYBRID__DATABASE__SQL_ALCHEMY_CONN", "HYBRID__API_AUTH__JWT_SECRET", "HYBRID__CORE__FERNET_KEY")
+SECRETS_OF_OTHERS = ("POSTGRES_PASSWORD", "HYBRID_JWT_SECRET", "HYBRID_FERNET_KEY")
 """In ``deploy/.env``; no variable of a worker may hold one, whatever it is called."""
 PATIENCE = 60.0
 

@@ -7,6 +7,7 @@ A file that is there keeps what it says and gets what it lacks, so that this may
 
 from __future__ import annotations
 
+import base64
 import os
 import secrets
 import stat
@@ -16,6 +17,8 @@ from pathlib import Path
 
 SECRETS = {"POSTGRES_PASSWORD": 24, "REDIS_PASSWORD": 24, "HYBRID_JWT_SECRET": 64}
 """Random bytes of each. In hexadecimal digits: no character of them means anything in a URL or to Compose."""
+FERNET_KEY = "HYBRID_FERNET_KEY"
+"""Encrypts connections and variables; 32 bytes in Fernet's own spelling."""
 HEADING = """\
 # Secrets of the deployment in docker-compose.yml. Keep this file: the database knows its password by now.
 # What else may be set here: docs/deployment.md.
@@ -51,6 +54,7 @@ def complete(path: Path, **plain: str) -> list[str]:
         file.seek(0)
         text = file.read()
         wanted = plain | {name: secrets.token_hex(size) for name, size in SECRETS.items()}
+        wanted[FERNET_KEY] = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
         missing = {name: value for name, value in wanted.items() if name not in values_in(text.splitlines())}
         begin = HEADING if not text else "" if text.endswith("\n") else "\n"
         if missing:

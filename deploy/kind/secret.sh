@@ -27,4 +27,5 @@ stringData:
   postgres-password: $password
   database-url: postgresql://hybrid:$password@postgres/hybrid
   jwt-secret: $(random 64)
+  fernet-key: $(head -c 32 /dev/urandom | base64 | tr '+/' '-_')
 EOF

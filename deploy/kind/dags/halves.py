@@ -7,7 +7,12 @@ import os
 
 from runtime import DAG, task
 
-NOT_FOR_PODS = {"HYBRID__DATABASE__SQL_ALCHEMY_CONN", "HYBRID__API_AUTH__JWT_SECRET", "HYBRID_START_TICKET"}
+NOT_FOR_PODS = {
+    "HYBRID__DATABASE__SQL_ALCHEMY_CONN",
+    "HYBRID__API_AUTH__JWT_SECRET",
+    "HYBRID__CORE__FERNET_KEY",
+    "HYBRID_START_TICKET",
+}
 A_LITTLE_MORE = {"spec": {"containers": [{"name": "base", "env": [{"name": "WEIGHT", "value": "1"}]}]}}
 
 with DAG("halves"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "deploy/compose/env_file.py"
-REQUIRED = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "HYBRID_JWT_SECRET"}
+IN_HEXADECIMAL = {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "HYBRID_JWT_SECRET"}
+REQUIRED = IN_HEXADECIMAL | {"HYBRID_FERNET_KEY"}
 
 
 def make(path: Path, umask: int = 0o022) -> subprocess.CompletedProcess[str]:
@@ -44,8 +46,9 @@ def test_the_secrets_are_those_that_the_compose_file_asks_for(path: Path) -> Non
 
 def test_a_secret_is_long_enough_and_means_nothing_in_a_url(path: Path) -> None:
     make(path)
-    for name in REQUIRED:
+    for name in IN_HEXADECIMAL:
         assert re.fullmatch(r"[0-9a-f]{48,}", values(path)[name])
+    assert len(base64.urlsafe_b64decode(values(path)["HYBRID_FERNET_KEY"])) == 32
     assert len(values(path)["HYBRID_JWT_SECRET"]) == 128
 
 

@@ -285,14 +285,14 @@ class TestSecrets:
             name: {reference["key"] for entry in variables(container).values() if (reference := self.reference(entry))}
             for name, container in containers().items()
         }
-        both = {"database-url", "jwt-secret"}
+        both = {"database-url", "fernet-key", "jwt-secret"}
         assert has == {
             "api-server/migrate": {"database-url"},
             "api-server/api-server": both,
             "scheduler/migrated": {"database-url"},
             "scheduler/scheduler": both,
             "dag-processor/migrated": {"database-url"},
-            "dag-processor/dag-processor": {"database-url"},
+            "dag-processor/dag-processor": {"database-url", "fernet-key"},
             "postgres/postgres": {"postgres-password"},
             "task/base": set(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -77,6 +78,7 @@ class TestSecret:
         values = secret["stringData"]
         assert re.fullmatch(r"[0-9a-f]{48}", values["postgres-password"])
         assert re.fullmatch(r"[0-9a-f]{128}", values["jwt-secret"])
+        assert len(base64.urlsafe_b64decode(values["fernet-key"])) == 32
         assert values["database-url"] == f"postgresql://hybrid:{values['postgres-password']}@postgres/hybrid"
         for value in values.values():
             assert value not in recorded.arguments + printed
@@ -112,7 +114,7 @@ class TestUp:
         for name in programs.split():
             (folder / name).write_text(PROGRAM)
             (folder / name).chmod(0o755)
-        for name in ("dirname", "grep", "od", "tr", "cat", "sh"):
+        for name in ("dirname", "grep", "head", "base64", "od", "tr", "cat", "sh"):
             (folder / name).symlink_to(shutil.which(name) or name)
         environment = {"CLUSTERS": "", "DEPLOYMENTS": "", **environment, "PATH": str(folder), "RECORD": str(folder)}
         done = subprocess.run(
