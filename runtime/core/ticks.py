@@ -96,7 +96,7 @@ class CronTicks:
     def __init__(self, expression: str, tz: tzinfo) -> None:
         self._expression = expression
         self._tz = tz
-        self._both_passes = True
+        self._both_passes = expression.split()[1].startswith("*")
 
     def at_or_after(self, instant: int) -> int:
         reach = self._reach(instant)

@@ -454,7 +454,7 @@ def test_stopped_by_people_and_by_the_clock(kubernetes):
     kubernetes.wait_for_user_code(run, "cleared")
     kubernetes.wait_for_reason(run, "cleared_early", "Unschedulable")
     early = kubernetes.pod_of("cleared_early")
-    kubernetes.hybrid("tasks", "clear", "held", "-r", run, "-t", "cleared", "-y")
+    kubernetes.hybrid("tasks", "clear", "held", "--run-id", run, "-t", "cleared", "-y")
     for task in ("cleared", "cleared_early"):
         kubernetes.wait_for_attempt(run, task, 2)
     wait_until(lambda: cluster.pod(early) is None, "the pod that waited to be deleted")

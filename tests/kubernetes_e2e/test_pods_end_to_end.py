@@ -144,7 +144,7 @@ def test_a_scheduler_that_is_killed_has_its_pods_taken_over(deployment: ClusterD
 def test_what_is_cleared_while_it_runs_loses_its_pod(deployment: ClusterDeployment) -> None:
     deployment.standalone()
     run_id, pod = running(deployment, "e2e_slow", "slow")
-    deployment.hybrid("tasks", "clear", "e2e_slow", "-r", run_id, "-y")
+    deployment.hybrid("tasks", "clear", "e2e_slow", "--run-id", run_id, "-y")
     wait_until(
         lambda: pod.metadata.name not in [found.metadata.name for found in deployment.pods.of("slow")],
         "the first pod gone",

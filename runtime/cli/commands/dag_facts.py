@@ -131,7 +131,10 @@ def _delete(args: Namespace) -> int:
         ("table", "rows_deleted"),
     )
     if path.exists():
-        print(f"hybrid: {path} is still there: it brings the DAG back when it changes, or a DAG processor starts", file=sys.stderr)
+        print(
+            f"hybrid: {path} is still there: it brings the DAG back when it changes, or a DAG processor starts",
+            file=sys.stderr,
+        )
     return 0
 
 

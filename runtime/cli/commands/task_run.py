@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 import time
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from runtime.cli.command import UsageError, load_settings
@@ -112,18 +112,3 @@ def _wait(database: Database, args: Namespace, before: Any) -> dict[str, Any]:
             return row
         time.sleep(pause)
         pause = min(pause * 1.3, SLOWEST_POLL)
-
-
-def add_run_options(parser: ArgumentParser) -> None:
-    """Add the options of Airflow's ``tasks run``."""
-    parser.add_argument("-f", "--force", action="store_true", help="although it has ended")
-    parser.add_argument(
-        "-A", "--ignore-all-dependencies", action="store_true", help="whatever its state and all its dependencies are"
-    )
-    parser.add_argument("-i", "--ignore-dependencies", action="store_true", help="likewise")
-    parser.add_argument(
-        "-I", "--ignore-depends-on-past", action="store_true", help="whatever the run before says; heed upstream tasks"
-    )
-    parser.add_argument("--depends-on-past", choices=("check", "ignore", "wait"), default="check", help="the same")
-    parser.add_argument("-m", "--mark-success", action="store_true", help="run nothing, mark it success")
-    parser.add_argument("-l", "--local", action="store_true", help="is refused: see `hybrid tasks test`")

@@ -189,16 +189,29 @@ def _run_attempt(args: Namespace) -> int:
     return run_attempt(args.attempt_id)
 
 
-def _run_arguments(parser: ArgumentParser) -> None:
-    from runtime.cli.commands.task_run import add_run_options
+def _add_run_options(parser: ArgumentParser) -> None:
+    """Add the options of Airflow's ``tasks run``."""
+    parser.add_argument("-f", "--force", action="store_true", help="although it has ended")
+    parser.add_argument(
+        "-A", "--ignore-all-dependencies", action="store_true", help="whatever its state and all its dependencies are"
+    )
+    parser.add_argument("-i", "--ignore-dependencies", action="store_true", help="likewise")
+    parser.add_argument(
+        "-I", "--ignore-depends-on-past", action="store_true", help="whatever the run before says; heed upstream tasks"
+    )
+    parser.add_argument("--depends-on-past", choices=("check", "ignore", "wait"), default="check", help="the same")
+    parser.add_argument("-m", "--mark-success", action="store_true", help="run nothing, mark it success")
+    parser.add_argument("-l", "--local", action="store_true", help="is refused: see `hybrid tasks test`")
 
+
+def _run_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "words",
         metavar="ATTEMPT_ID | DAG TASK RUN_OR_DATE",
         nargs="+",
         help="an attempt, as executors are handed it; or a task instance, to be run now by its executor",
     )
-    add_run_options(parser)
+    _add_run_options(parser)
     parser.epilog = (
         "With an attempt: needs a start ticket, in HYBRID_START_TICKET or in the file $HYBRID_HOME/run/ATTEMPT_ID. "
         "Exit codes: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given, settings
@@ -113,7 +113,7 @@ class TestLayout:
 
 class TestSvg:
     def test_every_task_group_executor_label_and_mark_is_in_it(self):
-        root = ElementTree.fromstring(to_svg(picture_of(SPEC, {"load.a": "heavy", "make": "LocalExecutor"})))
+        root = ET.fromstring(to_svg(picture_of(SPEC, {"load.a": "heavy", "make": "LocalExecutor"})))
         texts = {element.text for element in root.iter(f"{SVG}text")}
         assert {"etl", "make (setup)", "drop (teardown)", "a", "b", "load", "deep", "when done"} <= texts
         assert {"BashOperator · heavy", "@task · LocalExecutor"} <= texts
@@ -123,7 +123,7 @@ class TestSvg:
         spec = DagSpec(
             "d", (TaskSpec("t", NASTY), TaskSpec("u", "@task", upstream=("t",))), edge_labels={"t": {"u": NASTY}}
         )
-        root = ElementTree.fromstring(to_svg(picture_of(spec, {"t": NASTY})))
+        root = ET.fromstring(to_svg(picture_of(spec, {"t": NASTY})))
         assert not list(root.iter(f"{SVG}script"))
 
 

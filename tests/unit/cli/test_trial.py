@@ -34,7 +34,8 @@ with DAG("small", schedule="@daily", params={"n": Param(1, type="integer")}):
         return "done"
 
     second(first())
-    BashOperator(task_id="shell", bash_command="echo $MOOD {{ ds }} {{ params.n }} {{ var.value.password }}", env={"MOOD": "good"})
+    mood = "echo $MOOD {{ ds }} {{ params.n }} {{ var.value.password }}"
+    BashOperator(task_id="shell", bash_command=mood, env={"MOOD": "good"})
     BashOperator(task_id="leave", bash_command="exit 99")
     BashOperator(task_id="fail", bash_command="exit 3")
     BashOperator(task_id="wrong", bash_command="{{ nothing.at.all }}")
