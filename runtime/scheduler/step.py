@@ -19,7 +19,7 @@ from runtime.core.routing import fell_back, leaves
 from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, RunState, TaskState
 from runtime.db.schema import dag_run, run_inbox, task_instance
 from runtime.db.transitions import Batch, GuardRefusedError, NewAttempt, Subject, record_run_event
-from runtime.scheduler.limits import Limits, read_pools
+from runtime.scheduler.limits import BESIDE_OTHERS, Limits
 from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.ready import Entry
 from runtime.scheduler.runs import Consequences, Instance, RunModel
@@ -212,16 +212,18 @@ class Step:
         ``only``: leave every other run's instances where they are. Returns whether more could follow at once.
         """
         chosen: list[Entry] = []
+        fell_short = False
         for limit, count in self.released.items():
             self.memory.ready.unpark(limit, count)
         if any(slots.free.values()) and self.memory.ready:
-            pools = read_pools(self.connection)
-            limits = Limits(
-                {name: free + self.returned[name] for name, free in pools.items()}, self.memory.paused, only
-            )
+            access = self.memory.pools
+            pools = access.read(self.connection, self.returned)
+            limits = Limits(pools, self.memory.paused, only, beside=access.beside)
             may_leave = leaves(self.memory.router.fallback, slots.sick, slots.starting)
             room = {executor: min(free, DISPATCHES) for executor, free in slots.free.items()}
             chosen = self.memory.ready.choose(room, limits.blocked_by, may_leave)
+            fell_short = access.judge(limits)
+            self.memory.ready.unpark_everything(BESIDE_OTHERS)
             for entry in chosen:
                 # All of them first: one that fails must not take the others, which have left their queues, with it.
                 self.touch(entry.instance.run)
@@ -230,7 +232,7 @@ class Step:
         for instance, subject in self.fresh.values():
             reason = self.memory.held.get(instance.id)
             self.batch.schedule(subject, infra_losses=instance.infra_losses, reason=reason)
-        return DISPATCHES in Counter(entry.instance.executor for entry in chosen).values()
+        return fell_short or DISPATCHES in Counter(entry.instance.executor for entry in chosen).values()
 
     def finish_runs(self) -> None:
         """End the touched runs that have nothing left to do."""
