@@ -290,7 +290,8 @@ class Scheduler:
         "10",
         "How long a scheduler of another host keeps its runs without a sign of life; after that another one takes "
         "them, at most a quarter of this and 1 s later. Shorter recovers sooner, longer survives a slower database. "
-        "It should be more than 9: a frozen process can lock a row for 5 s, and a scheduler that waits for it is not dead.",
+        "It should be more than 9: a frozen process can lock a row for 5 s, and a scheduler that waits for it is not "
+        "dead.",
         minimum=1,
     )
     task_heartbeat_sec: float = option("10", "Seconds between two heartbeats of a running attempt.", minimum=0.1)

@@ -1,17 +1,19 @@
 """Limits that hold for all schedulers together, counted inside the transaction that uses them up.
 
 The pool rows are locked before the counting, in sorted order: two schedulers that count at the same time would
-otherwise both see the last free slot.
+otherwise both see the last free slot. While slots are plenty they may count at the same time all the same
+(:class:`PoolAccess`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select
 
 from runtime.core.states import TASK_ACTIVE
-from runtime.db.schema import dag_run, pool, task_instance, task_instance_is_active
+from runtime.db.schema import dag_run, pool, scheduler, task_instance, task_instance_is_active
 from runtime.scheduler.ready import LimitKey
 from runtime.scheduler.runs import Instance, RunModel
 
@@ -19,7 +21,12 @@ UNLIMITED = 2**31
 TASK, TASK_IN_RUN = "task", "task in run"
 NOT_NOW: LimitKey = ("not now", "")
 """Held by a step that looks at one run only."""
-
+BESIDE_OTHERS: LimitKey = ("beside others", "")
+"""Held by a step that may take only its part of a pool."""
+PARTS = 16
+"""A step that counts beside others takes at most one part in so many of a pool."""
+STEPS_ALONE = 50
+"""After a part was too small: a pool that is nearly full is better counted alone for a while."""
 
 _POOLS = select(pool.c.name, pool.c.slots).order_by(pool.c.name)
 _LOCKED_POOLS = _POOLS.with_for_update(key_share=True)
@@ -34,12 +41,21 @@ _USED = (
     .where(task_instance_is_active)
     .group_by(task_instance.c.pool)
 )
+_SHARED_POOLS = _POOLS.with_for_update(read=True)
+_used = _USED.with_only_columns(
+    task_instance.c.pool.label("pool"), func.sum(task_instance.c.pool_slots).label("slots")
+).subquery("used")
+_SCHEDULERS = select(func.count()).select_from(scheduler).where(scheduler.c.ended_at.is_(None)).scalar_subquery()
+_COUNTED = select(pool.c.name, pool.c.slots, func.coalesce(_used.c.slots, 0), _SCHEDULERS).join(
+    _used, _used.c.pool == pool.c.name, isouter=True
+)
 
 
 class Limits:
     """The free places at one moment; :meth:`blocked_by` lets instances through and counts them.
 
     :param count: how many instances of each task of a DAG are active; asked for DAGs with such limits only.
+    :param beside: what ``pools`` says is a part; ``fell_short`` tells whether that was not enough for somebody.
     """
 
     def __init__(
@@ -49,11 +65,14 @@ class Limits:
         only: RunModel | None = None,
         *,
         count: Callable[[str], Mapping[str, int]] = lambda _: {},
+        beside: bool = False,
     ) -> None:
+        self.fell_short = False
         self._pools = pools
         self._paused = paused
         self._only = only
         self._count = count
+        self._lacking: LimitKey | None = BESIDE_OTHERS if beside else None
         self._runs: dict[int, int] = {}
         self._counts: dict[str, Mapping[str, int]] = {}
         self._tasks: dict[LimitKey, int] = {}
@@ -71,9 +90,11 @@ class Limits:
         if run_free <= 0:
             return ("run", str(run.id))
         pool_free = self._pools.get(spec.pool, 0)
-        if pool_free < spec.pool_slots:
-            return ("pool", spec.pool)
         limits = task_limits(instance)
+        has_no_parts = self._lacking and any(kind == TASK for kind, _ in limits)
+        if pool_free < spec.pool_slots or has_no_parts:
+            self.fell_short = True
+            return self._lacking or ("pool", spec.pool)
         for limit in limits:
             if self._task_room(limit, instance) <= 0:
                 return limit
@@ -132,3 +153,49 @@ def read_pools(connection: Connection, *, lock: bool = True) -> dict[str, int]:
         if name in free:
             free[name] -= slots
     return free
+
+
+def read_parts(connection: Connection) -> dict[str, int]:
+    """Lock the pools together with other schedulers that do so; return what each of them may take of each pool.
+
+    That is one part, if there is a part for every scheduler that has not ended, and nothing else. Limits hold: whoever
+    counted last has seen all that was committed before, and of each other scheduler at most one transaction was under
+    way, which took at most a part. All is counted by one statement, that is at one moment.
+    """
+    connection.execute(_SHARED_POOLS)
+    parts = {}
+    for name, slots, used, schedulers in connection.execute(_COUNTED):
+        part = slots // PARTS
+        parts[name] = UNLIMITED if slots < 0 else part if slots - used >= part * schedulers else 0
+    return parts
+
+
+@dataclass(slots=True)
+class PoolAccess:
+    """Whether one scheduler counts the pools alone, for the rest of its transaction, or beside others.
+
+    Alone, each waits until the other has committed: two schedulers are then no faster than one.
+    """
+
+    has_others: bool = False
+    beside: bool = False
+    """How the pools were read last."""
+    _steps_alone: int = 0
+
+    def read(self, connection: Connection, returned: Mapping[str, int]) -> dict[str, int]:
+        """Lock the pools; return the slots that may be taken of each.
+
+        :param returned: slots that this transaction gives back and the DB still counts as used.
+        """
+        self.beside = self.has_others and not self._steps_alone and connection.dialect.name != "sqlite"
+        if self.beside:
+            return read_parts(connection)
+        return {name: free + returned.get(name, 0) for name, free in read_pools(connection).items()}
+
+    def judge(self, limits: Limits) -> bool:
+        """Note how it went; return whether a part was too small, so that the same is to be tried again alone."""
+        if limits.fell_short:
+            self._steps_alone = STEPS_ALONE
+        else:
+            self._steps_alone = max(0, self._steps_alone - 1)
+        return self.beside and limits.fell_short

@@ -111,7 +111,7 @@ class Scheduler:
         with self.database.write() as connection:
             leases.register(connection, self.memory.identity, self.options.lease, self.options.declared)
             others = leases.bury_dead(connection, self.memory.identity)
-        self._shares.meet(others.live)
+        self._meet(others.live)
         self._count({BURIED: len(others.dead)})
 
     def finish(self) -> None:
@@ -271,7 +271,11 @@ class Scheduler:
     def _look_at_others(self, step: Step) -> None:
         others = leases.bury_dead(step.connection, self.memory.identity)
         step.counted[BURIED] += len(others.dead)
-        self._shares.meet(others.live)
+        self._meet(others.live)
+
+    def _meet(self, others: list[str]) -> None:
+        self._shares.meet(others)
+        self.memory.pools.has_others = bool(others)
 
     def _let_go_of_runs(self, step: Step) -> None:
         """Leave to other schedulers what is theirs to decide; all that rests, when this one is about to end."""

@@ -10,6 +10,7 @@ from executors.workload import TaskInstanceKey, TaskInstanceRef
 from runtime.core.routing import Router
 from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, TaskState
 from runtime.scheduler.leases import Identity
+from runtime.scheduler.limits import PoolAccess
 from runtime.scheduler.loading import GraphCache
 from runtime.scheduler.processes import AttemptProcess
 from runtime.scheduler.ready import ReadyQueues
@@ -77,6 +78,7 @@ class Memory:
     graphs: GraphCache = field(default_factory=GraphCache)
     runs: dict[int, RunModel] = field(default_factory=dict)
     ready: ReadyQueues = field(default_factory=ReadyQueues)
+    pools: PoolAccess = field(default_factory=PoolAccess)
     timers: Timers = field(default_factory=Timers)
     handed: dict[str, Handed] = field(default_factory=dict)
     """By attempt id, until the executor's final event."""

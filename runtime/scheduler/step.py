@@ -21,7 +21,7 @@ from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, UNBEGUN, RunState, T
 from runtime.db.schema import callback_request, dag_run, run_inbox, task_instance
 from runtime.db.transitions import ENDED, OWING, Batch, GuardRefusedError, NewAttempt, Subject, record_run_event
 from runtime.scheduler import callbacks, past
-from runtime.scheduler.limits import Limits, active_by_task, read_pools, task_limits
+from runtime.scheduler.limits import BESIDE_OTHERS, Limits, active_by_task, task_limits
 from runtime.scheduler.memory import Handed, Memory
 from runtime.scheduler.pausing import pause_after_failures
 from runtime.scheduler.ready import Entry
@@ -260,20 +260,25 @@ class Step:
         ``only``: leave every other run's instances where they are. Returns whether more could follow at once.
         """
         chosen: list[Entry] = []
+        fell_short = False
         for limit, count in self.released.items():
             self.memory.ready.unpark(limit, count)
         if any(slots.free.values()) and self.memory.ready:
-            pools = read_pools(self.connection)
+            access = self.memory.pools
+            pools = access.read(self.connection, self.returned)
             limits = Limits(
-                {name: free + self.returned[name] for name, free in pools.items()},
+                pools,
                 self.memory.paused,
                 only,
-                # After the pools' lock, which every scheduler that dispatches takes: so nobody else counts meanwhile.
+                # Asked only under the pools' lock for one: nobody else counts meanwhile.
                 count=lambda dag_id: active_by_task(self.connection, dag_id, self.returned_tasks),
+                beside=access.beside,
             )
             may_leave = leaves(self.memory.router.fallback, slots.sick, slots.starting)
             room = {executor: min(free, DISPATCHES) for executor, free in slots.free.items()}
             chosen = self.memory.ready.choose(room, limits.blocked_by, may_leave)
+            fell_short = access.judge(limits)
+            self.memory.ready.unpark_everything(BESIDE_OTHERS)
             for entry in chosen:
                 # All of them first: one that fails must not take the others, which have left their queues, with it.
                 self.touch(entry.instance.run)
@@ -282,7 +287,7 @@ class Step:
         for instance, subject in self.fresh.values():
             reason = self.memory.held.get(instance.id)
             self.batch.schedule(subject, infra_losses=instance.infra_losses, reason=reason)
-        return DISPATCHES in Counter(entry.instance.executor for entry in chosen).values()
+        return fell_short or DISPATCHES in Counter(entry.instance.executor for entry in chosen).values()
 
     def finish_runs(self) -> None:
         """End the touched runs that have nothing left to do."""

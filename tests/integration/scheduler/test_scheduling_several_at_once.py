@@ -20,7 +20,7 @@ from runtime.db.schema import dag_run, event, run_inbox, scheduler, task_attempt
 from runtime.db.transitions import GuardRefusedError
 from runtime.scheduler import leases
 from runtime.scheduler import loop as looping
-from runtime.scheduler import step as stepping
+from runtime.scheduler.limits import PoolAccess
 from runtime.scheduler.loop import CHORES
 from runtime.scheduler.step import Step
 from tests.database.builders import DAY, HOURLY, START, spec, task
@@ -100,25 +100,86 @@ def both(first: InThread, second: Scheduling) -> list[BaseException | None]:
     return [first.error, other.error]
 
 
+def waiting_for_slots(pair: list[Scheduling], slots: int) -> None:
+    """Both hold three tasks that wait for a pool, which has so many slots from now on."""
+    pair[0].set_pool("shared", 0)
+    for number, one in enumerate(pair):
+        one.plan(**{f"t{n}": "wait" for n in range(3)})
+        one.begin_run(spec(f"d{number}", *[task(f"t{n}", pool="shared") for n in range(3)]))
+        one.step()
+    assert [len(one.memory.runs) for one in pair] == [1, 1]
+    pair[0].set_pool("shared", slots)
+    for one in pair:
+        one.forward(CHORES)  # then they look whether limits were raised
+        one.memory.pools = PoolAccess(has_others=True)
+
+
 def test_the_last_slots_of_a_pool_go_to_one_of_two(scheduling: Make, monkeypatch: Any) -> None:
     """Both want three of the four; whoever comes second counts what the first has taken."""
     pair = [scheduling(), scheduling()]
-    pair[0].set_pool("small", 0)
-    for number, one in enumerate(pair):
-        one.plan(**{f"t{n}": "wait" for n in range(3)})
-        one.begin_run(spec(f"d{number}", *[task(f"t{n}", pool="small") for n in range(3)]))
-        one.step()
-    assert [len(one.memory.runs) for one in pair] == [1, 1]
-    pair[0].set_pool("small", 4)
+    waiting_for_slots(pair, 4)
     for one in pair:
-        one.forward(CHORES)  # then they look whether limits were raised
-    first = InThread(pair[0]).stopped_after(monkeypatch, stepping, "read_pools")
+        one.scheduler.step(hinted=True)  # beside each other they may take nothing of so few
+        assert one.scheduler.pause == 0, "but they try again at once, alone"
+    first = InThread(pair[0]).stopped_after(monkeypatch, PoolAccess, "read")
     assert both(first, pair[1]) == [None, None]
     for one in pair:
         one.turn()
         one.check()
     launched = Counter(key.dag_id for one in pair for key in one.one.launched)
     assert sorted(launched.values()) == [1, 3]
+
+
+def test_slots_that_are_plenty_are_taken_by_both_at_once(scheduling: Make, monkeypatch: Any) -> None:
+    """Nobody waits until the other has committed."""
+    pair = [scheduling(), scheduling()]
+    waiting_for_slots(pair, 64)
+    first = InThread(pair[0]).stopped_after(monkeypatch, PoolAccess, "read")
+    second = InThread(pair[1]).begin().settle()
+    assert not second.waits
+    assert len(pair[1].rows(task_attempt)) == 3
+    second.finish()
+    first.finish()
+    assert (first.error, second.error) == (None, None)
+    assert len(pair[0].rows(task_attempt)) == 6
+
+
+def test_who_counts_alone_waits_for_those_who_count_beside_each_other(scheduling: Make, monkeypatch: Any) -> None:
+    """Else it would not see what they are about to take."""
+    pair = [scheduling(), scheduling()]
+    waiting_for_slots(pair, 64)
+    first = InThread(pair[0]).stopped_after(monkeypatch, PoolAccess, "read")
+    pair[1].memory.pools = PoolAccess(has_others=True, _steps_alone=1)
+    second = InThread(pair[1]).begin().settle()
+    assert second.waits
+    first.finish()
+    second.finish()
+    assert (first.error, second.error) == (None, None)
+    assert len(pair[0].rows(task_attempt)) == 6
+
+
+@pytest.mark.parametrize("used", [28, 29])
+def test_parts_do_not_add_up_to_more_than_the_pool(scheduling: Make, monkeypatch: Any, used: int) -> None:
+    """Of 32 slots each may take two beside the other, as long as there are two for each. All are used in the end."""
+    pair = [scheduling(), scheduling()]
+    pair[0].set_pool("wide", 32)
+    for number, one in enumerate(pair):
+        one.plan(used="wait", **{f"t{n}": "wait" for n in range(3)})
+        one.save(spec(f"d{number}", *[task(f"t{n}", pool="wide") for n in range(3)]), rel_path=f"d{number}.py")
+    pair[0].begin_run(spec("first", task("used", pool="wide", pool_slots=used)))
+    pair[0].step(4)
+    assert pair[0].launches() == ["used"]
+    for number, one in enumerate(pair):
+        one.memory.pools = PoolAccess(has_others=True)
+        one.trigger(f"d{number}")
+    first = InThread(pair[0]).stopped_after(monkeypatch, PoolAccess, "read")
+    assert both(first, pair[1]) == [None, None]
+    for one in pair:
+        one.turn()
+        one.check()
+    for one in pair:
+        one.step(4)
+    assert sum(len(one.one.launched) for one in pair) == 1 + 32 - used
 
 
 def test_the_last_place_of_a_dag_goes_to_one_of_two(scheduling: Make, monkeypatch: Any) -> None:
