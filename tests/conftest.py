@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -49,6 +50,16 @@ def _no_secrets_of_others(monkeypatch):
     """What one test has fetched is not masked in the next."""
     monkeypatch.setattr(masker, "_forms", set())
     monkeypatch.setattr(masker, "pattern", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_level_of_others() -> Iterator[None]:
+    """A command that runs in this process sets the root logger up for itself; the next test's log is not its own."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(autouse=True)

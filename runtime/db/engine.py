@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CONFLICTS = 5
 """How often a transaction that another one has undone is tried again."""
 T = TypeVar("T")
+DatabaseAwayError = OperationalError
+"""Raised while the DB is not to be had; the same may be tried again. A name for those who do not know SQLAlchemy."""
 _REVISION = re.compile(r"\d{4}")
 
 

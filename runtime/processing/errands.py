@@ -13,7 +13,7 @@ import msgspec
 from runtime.authoring.defaults import Defaults
 from runtime.core.clock import now as clock_now
 from runtime.core.timetables import DueRun
-from runtime.db.engine import Database
+from runtime.db.engine import Database, DatabaseAwayError
 from runtime.db.errands import Call, accept_plan, claim_calls, has_calls, settle_call
 from runtime.db.plans import PlanWanted, plans_wanted, put_plan_off
 from runtime.processing.calling import call_back
@@ -73,6 +73,8 @@ class Errands:
         self._options = options
         self._clock = clock
         self._children: dict[ErrandChild, Call | PlanWanted] = {}
+        self._answered: list[tuple[Call | PlanWanted, Answer]] = []
+        """Not in the database yet."""
         self._next_look = float("-inf")
 
     @property
@@ -93,11 +95,15 @@ class Errands:
         for child in list(self._children):
             answer = child.poll(now)
             if answer is not None:
-                self._settle(self._children.pop(child), answer)
+                self._answered.append((self._children.pop(child), answer))
                 self._next_look = now
         if now >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            self._look(now)
+            try:
+                self._settle_answered()
+                self._look(now)
+            except DatabaseAwayError as error:
+                log.warning("errands wait, the metadata DB is not to be had: %s", str(error.orig or error).strip())
         return max(0.0, self._next_look - now)
 
     def close(self) -> None:
@@ -165,6 +171,11 @@ class Errands:
         return Answer(error=call_back(call, *folders, options.callback_timeout, options.log_level, options.defaults))
 
     # -- when it has ended -----------------------------------------------------------------------------------------
+
+    def _settle_answered(self) -> None:
+        while self._answered:
+            self._settle(*self._answered[0])
+            self._answered.pop(0)
 
     def _settle(self, errand: Call | PlanWanted, answer: Answer) -> None:
         if isinstance(errand, Call):

@@ -292,8 +292,10 @@ class Step:
     def finish_runs(self) -> None:
         """End the touched runs that have nothing left to do."""
         for run in self.touched.values():
+            if run.id not in self.memory.runs or run.id in self.memory.stale:
+                continue
             outcome = run.outcome
-            if outcome is not None and run.id in self.memory.runs and run.id not in self.memory.stale:
+            if outcome is not None:
                 self.end_run(run, outcome)
 
     def end_run(self, run: RunModel, outcome: RunState, reason: str | None = None) -> None:

@@ -144,7 +144,7 @@ def test_cleared_tasks_are_stopped(custom: Deployment):
     old = [*pids(custom, "waits"), *pids(custom, "deaf")]
     for name in ("waits", "deaf"):
         (custom.home / "notes" / name).unlink()
-    custom.hybrid("tasks", "clear", "waiting", "-r", run, "-y")
+    custom.hybrid("tasks", "clear", "waiting", "--run-id", run, "-y")
     new = [*pids(custom, "waits"), *pids(custom, "deaf")]
     assert not set(old) & set(new)
     wait_until(lambda: not any(map(is_alive, old)), "the old attempts are gone")

@@ -14,6 +14,7 @@ from runtime.core.clock import SECOND, micros, moment
 from runtime.core.clock import now as clock_now
 from runtime.core.states import TaskState
 from runtime.db.dags import DatabaseDagStore
+from runtime.db.engine import DatabaseAwayError
 from runtime.db.plans import AHEAD
 from runtime.db.schema import callback_request, dag, planned_run
 from runtime.db.transitions import Batch
@@ -241,3 +242,21 @@ def test_a_timetable_that_cannot_be_used_is_told_and_asked_again_later(
     assert p.dag("d").plan_wanted_at == p.at + 60 * SECOND
     assert "the runs of DAG d cannot be planned" in caplog.text
     assert said in caplog.text
+
+
+def test_an_answer_waits_for_a_database_that_is_away(p: Processing, monkeypatch: Any, caplog: Any) -> None:
+    """It is told in one line, and nothing is called twice."""
+    instance = failed(p)
+    p.want(RunCallback(instance.run.id, "failure", "task_failure"))
+    p.until(p.called, "it was called")
+    with monkeypatch.context() as away:
+        away.setattr(p.database, "transact", _away)
+        p.until(lambda: "errands wait" in caplog.text, "somebody said so")
+        p.until(lambda: not p.errands.is_busy, "the child has ended")
+    p.until(p.settled, "it is settled")
+    assert len(p.called()) == 1
+    assert "Traceback" not in caplog.text
+
+
+def _away(_: Any) -> None:
+    raise DatabaseAwayError("UPDATE", {}, ConnectionError("the server is starting"))

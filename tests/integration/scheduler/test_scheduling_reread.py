@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sqlalchemy import update
 
 from runtime.core import messages as m
-from runtime.db.schema import task_attempt, task_instance
+from runtime.db.schema import dag_run, task_attempt, task_instance
 from tests.database.builders import spec, task
 from tests.integration.scheduler.scheduling import Scheduling
 
@@ -43,3 +43,17 @@ def test_an_attempt_that_turns_out_to_be_lost_is_revoked(scheduling: Make) -> No
     assert ("revoke_task", key) in s.one.calls
     assert (s.one.running, s.memory.handed) == ({}, {})
     s.check_nothing_is_left()
+
+
+def test_a_run_that_is_over_is_forgotten_without_a_word(scheduling: Make, caplog) -> None:
+    """As after a commit that ended it, and whose answer never came: the step that finds out goes on."""
+    s = scheduling({"one": 2})
+    s.plan(a="hold")
+    run = s.begin_run(spec("d", task("a"), task("b", "a")))
+    s.rest()
+    with s.database.write() as connection:
+        connection.execute(update(dag_run).values(state="success", lease_owner=None, end_date=s.at))
+    s.memory.stale.add(run.id)
+    s.scheduler.step(hinted=True)
+    assert s.memory.runs == {}
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
