@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from executors.exposure import is_loopback, others_may_read
 from executors.findings import Finding, Severity
 from runtime.config.options import SECTIONS, OptionInfo
 from runtime.config.settings import Settings
 from runtime.config.sources import Sources
-from runtime.config.values import masked
+from runtime.config.values import after_login, masked
 
 ABOUT = "settings"
 _SAFE_MODES = ("require", "verify-ca", "verify-full")
 """Of libpq's ``sslmode``; the others go on without TLS where there is none."""
+_PORT = re.compile(r":\d*$")
 
 
 def exposures(settings: Settings) -> list[Finding]:
@@ -68,12 +70,13 @@ def _warnings(settings: Settings) -> Iterator[Finding]:
 
 def _plain_api(settings: Settings) -> str | None:
     advice = "whoever is in between can read tokens; put a proxy with TLS before it"
-    url = urlsplit(settings.task_api_url)
-    if url.scheme == "http" and not is_loopback(url.hostname):
+    scheme, _, rest = settings.task_api_url.partition("://")
+    host = _PORT.sub("", rest.partition("/")[0].rpartition("@")[2]).strip("[]")
+    if scheme == "http" and not is_loopback(host):
         shown = masked("url", settings.task_api_url)
         where = "[core] execution_api_server_url"
         return f"workers reach the task API at {shown}, without TLS: {advice}, and write https:// in {where}"
-    if url.scheme == "http" and not is_loopback(settings.api.host or "0.0.0.0"):  # noqa: S104  compared only
+    if scheme == "http" and not is_loopback(settings.api.host or "0.0.0.0"):  # noqa: S104  compared only
         return f"[api] host = {settings.api.host} is open to other hosts, without TLS: {advice}, or use 127.0.0.1"
     return None
 
@@ -81,9 +84,9 @@ def _plain_api(settings: Settings) -> str | None:
 def _plain_database(url: str) -> str | None:
     if url.startswith("sqlite:"):
         return None
-    parts = urlsplit(url)
-    options = parse_qs(parts.query)
-    hosts = options.get("host") or [place.rpartition(":")[0] or place for place in _places(parts.netloc)]
+    where, query = after_login(url)
+    options = parse_qs(query)
+    hosts = options.get("host") or [_PORT.sub("", place) for place in where.partition("/")[0].split(",") if place]
     far = [host for host in hosts if not host.startswith("/") and not is_loopback(host.strip("[]"))]
     if not far or options.get("sslmode", [""])[-1] in _SAFE_MODES:
         return None
@@ -91,7 +94,3 @@ def _plain_database(url: str) -> str | None:
         f"the database on {', '.join(far)} may be spoken to without TLS: whoever is in between can read and change "
         "everything; add ?sslmode=verify-full (or require) to [database] sql_alchemy_conn"
     )
-
-
-def _places(netloc: str) -> list[str]:
-    return [place for place in netloc.rpartition("@")[2].split(",") if place]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from executors.findings import Component, Finding, Severity
 from runtime.config.settings import Settings
-from runtime.config.values import masked
+from runtime.config.values import after_login, masked
 from runtime.version import VERSION
 
 SCHEDULER = "scheduler"
@@ -207,7 +207,5 @@ def _fit(value: str) -> str:
 def _without_login(url: str) -> str:
     """Where a database is, without user, password and options."""
     scheme, separator, rest = url.partition("://")
-    if scheme != "sqlite":
-        # From the last "@": a password may hold one that nobody has written as %40.
-        rest = rest.rpartition("@")[2]
-    return f"{scheme.partition('+')[0]}{separator}{rest.partition('?')[0]}"
+    where = rest.partition("?")[0] if scheme == "sqlite" else after_login(url)[0]
+    return f"{scheme.partition('+')[0]}{separator}{where}"

@@ -13,6 +13,9 @@ _FALSE = frozenset({"false", "f", "no", "n", "off", "0"})
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _POSTGRES = re.compile(r"^(postgres|postgresql|postgresql\+psycopg2|postgresql\+psycopg)://")
 _PASSWORD = re.compile(r"(?P<start>://[^/@\s]*?:)\S*(?=@)|(?P<option>[?&]\w*password=)[^&\s]*")
+_OPTIONS = re.compile(r"\?(?=\w+=)")
+_LOGIN = re.compile(r"^[^:/]*(:[^@]*)?@")
+"""As SQLAlchemy reads it: a password may hold all but an "@"."""
 _SECRET_WORD = re.compile(r"password|passwd|secret|token|api_?key|private_?key|fernet|basic_auth", re.IGNORECASE)
 
 
@@ -114,6 +117,14 @@ PARSERS: dict[str, Any] = {
     "float | None": optional_number,
 }
 """By the annotation of an option."""
+
+
+def after_login(url: str) -> tuple[str, str]:
+    """Of a database's URL what follows user and password: ``host:port/name``, and the options."""
+    rest = url.partition("://")[2]
+    where, *options = _OPTIONS.split(_LOGIN.sub("", rest, count=1), maxsplit=1)
+    # To the last "@": a password may hold one that nobody has written as %40.
+    return where.rpartition("@")[2], "".join(options)
 
 
 def masked(key: str, value: str, *, sensitive: bool = False) -> str:

@@ -116,8 +116,9 @@ def answer(executor: BaseExecutor, method: str, args: Sequence[Any]) -> Any:
 
 
 def held(executor: BaseExecutor) -> frozenset[TaskInstanceKey]:
-    """The attempts that occupy its slots, without those whose ends nobody has taken yet."""
-    return frozenset(key for key in (*executor.queued_tasks, *executor.running) if _is_key(key))
+    """The attempts that occupy its slots, without those whose ends nobody has taken yet, and without rubbish."""
+    found = (key for key in (*executor.queued_tasks, *executor.running) if _is_key(key))
+    return frozenset(key for key in found if clean(key.attempt_id, LONGEST_ID) == key.attempt_id)
 
 
 def not_adopted(value: object, offered: Iterable[TaskInstanceRef]) -> list[TaskInstanceRef]:

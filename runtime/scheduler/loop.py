@@ -173,6 +173,7 @@ class Scheduler:
             or memory.runs
             or memory.handed
             or memory.quiescing
+            or (memory.timers.next_due or at + 1) <= at  # an ended run's, too: it must not wake us again and again
             or at >= min(schedule.lease, schedule.burial, schedule.status, schedule.chores)
         ):
             return False
@@ -370,6 +371,8 @@ class Scheduler:
         self._again = self._again or bool(memory.stale) or step.woke
 
     def _undo(self, step: Step) -> None:
+        for identifier in step.taken_over:
+            self.memory.handed.pop(identifier, None)
         self.memory.handed.update(step.freed)
         for identifier, run in step.touched.items():
             if identifier in step.claimed:
@@ -416,6 +419,7 @@ class Scheduler:
             self.memory.drop(run)
         self.memory.quarantined.add(identifier)
         with self.database.write() as connection:
+            leases.hold(connection, self.memory.identity)
             connection.execute(update(dag_run).where(dag_run.c.id == identifier).values(reason=reason))
 
     def _count(self, counted: Mapping[str, int]) -> None:

@@ -51,6 +51,7 @@ def recover(step: Step, policy: LossPolicy, runs: Sequence[RunModel]) -> dict[st
             watch_until_quiet(step.memory, attempt, GONE)
         elif executor not in policy.local:
             step.memory.handed[identifier] = Handed(executor, instance.run.id, instance.id, attempt.reference.key)
+            step.taken_over.append(identifier)
             offered[executor].append(attempt.reference)
         # A local attempt of another host is lost when its heartbeats stop.
     return offered

@@ -20,6 +20,8 @@ from runtime.scheduler.runs import RunModel
 
 PATIENCE = 2.0
 """Seconds that another scheduler is given to claim its share: two looks of one that has nothing else to do."""
+AMNESTY = 60.0
+"""Seconds after which another one that had no share is offered one again."""
 
 _HELD = (
     select(dag_run.c.lease_owner, func.count())
@@ -88,8 +90,9 @@ class Shares:
             self._waited_since.pop(identifier, None)
         elif waiting:
             self._waited_since.setdefault(identifier, at)
-        elif at - self._waited_since.get(identifier, at) < PATIENCE * SECOND:
-            # What waited was claimed in time, by whomever. One that has been found unwilling stays so.
+        elif not PATIENCE * SECOND <= at - self._waited_since.get(identifier, at) < AMNESTY * SECOND:
+            # What waited was claimed in time, by whomever. One that has been found unwilling stays so for a while:
+            # where nothing waits it could not show that it is well again.
             self._waited_since.pop(identifier, None)
 
 

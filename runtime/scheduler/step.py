@@ -98,6 +98,8 @@ class Step:
     applied: list[int] = field(default_factory=list)
     freed: dict[str, Handed] = field(default_factory=dict)
     """Attempts that their executors have let go of, by id."""
+    taken_over: list[str] = field(default_factory=list)
+    """Attempts that are to be offered for adoption: not held by anybody where the step is undone."""
     claimed: set[int] = field(default_factory=set)
     """Runs whose lease this step takes: not ours where it is undone."""
     cleared: list[str] = field(default_factory=list)
@@ -146,8 +148,10 @@ class Step:
         self._skip_unfollowed(row for row in rows if row.kind == "skipped")
         news: dict[int, set[str]] = {}
         for row in rows:
-            self.applied.append(row.id)
             run = self.memory.runs.get(row.dag_run_id)
+            if row.kind != OWING or run is None or run.id not in self.memory.stale:
+                # Else it stays for the reading: who owes callbacks stands there alone.
+                self.applied.append(row.id)
             if row.kind in (ENDED, OWING):
                 self.memory.stopping.discard(row.attempt_id)
                 if handed := self.memory.handed.get(row.attempt_id):

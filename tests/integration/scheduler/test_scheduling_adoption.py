@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from runtime.db.schema import task_attempt
+from runtime.db.transitions import GuardRefusedError
 from runtime.scheduler.health import Health
 from runtime.scheduler.loop import CHORES
 from runtime.scheduler.recovery import MOST_OFFERS
+from runtime.scheduler.step import Step
 from tests.database.builders import spec, task
 from tests.integration.scheduler.scheduling import Scheduling
 
@@ -102,3 +105,22 @@ def test_who_never_can_is_left_alone_after_a_while(scheduling: Make) -> None:
     assert (s.memory.handed, s.memory.unadopted) == ({}, [])
     s.pass_time(60 + CHORES)
     assert s.history("a") == [(1, 1, "lost"), (1, 2, "success")]
+
+
+def test_what_an_undone_step_took_over_is_offered_all_the_same(scheduling: Make, monkeypatch: Any) -> None:
+    s = held(scheduling)
+    s.scheduler.finish()
+    s.begin_scheduler()
+    s.one.adopts = True
+    write, failed = Step.write, []
+
+    def undone(step: Step) -> None:
+        if step.claimed and not failed:
+            failed.append(step)
+            raise GuardRefusedError("somebody was there first")
+        write(step)
+
+    monkeypatch.setattr(Step, "write", undone)
+    s.pass_time(5)
+    assert failed
+    assert asked(s) == 1

@@ -389,3 +389,17 @@ def test_executor_is_told_once_of_each_start(s: Scheduling) -> None:
     s.rest()
     s.pass_time(10)
     assert [key.task_id for key in s.one.told_of_starts] == ["a"]
+
+
+def test_the_timer_of_a_run_that_is_over_wakes_nobody_twice(scheduling: Make) -> None:
+    s = scheduling({"one": 1})
+    s.begin_run(spec("d", task("a"), dagrun_timeout=1000.0), "r")
+    s.rest()
+    due = s.memory.timers.next_due
+    assert due is not None
+    s.at = due - SECOND // 2
+    s.scheduler.step(hinted=True)
+    s.at = due + 1
+    s.scheduler.step()
+    s.scheduler.step()
+    assert s.scheduler.pause > 0

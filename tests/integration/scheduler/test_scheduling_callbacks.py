@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from runtime.core.callbacks import RunCallback, TaskCallback, decode_wanted
 from runtime.core.errors import HybridError
@@ -121,3 +122,15 @@ def test_infrastructure_failures_back_off_by_the_rule_of_the_worker(s: Schedulin
     pause = retry_pause(10.0, 2.0, None, dag_id="d", task_id="t", run_id=run.run_id, try_number=1)
     assert (ti.state, ti.retry_at) == ("up_for_retry", s.at + round(pause * 1_000_000))
     assert 10.0 <= pause < 20.0
+
+
+def test_an_owing_end_behind_a_change_by_hand_is_not_forgotten(s: Scheduling) -> None:
+    s.plan(t="hold", u="hold")
+    run = s.begin_run(spec("d", task("t", callbacks=ALL), task("u")))
+    s.rest()
+    row = {"dag_run_id": run.id, "task_instance_id": s.ti("u").id, "kind": "marked", "created_at": s.at}
+    with s.database.write() as connection:
+        connection.execute(insert(run_inbox).values(row))
+    s.one.end_held("t", "failed")
+    s.rest()
+    assert owing(s) == [("failure", 1, "")]

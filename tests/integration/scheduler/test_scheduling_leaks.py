@@ -161,3 +161,12 @@ def test_a_busy_deployment_has_no_leaks(scheduling: Make) -> None:
 
 def _handed(s: Scheduling, run: int) -> Handed:
     return Handed("one", run, s.ti("a").id, s.one.launched[0])
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0b"])
+def test_a_key_that_no_database_takes_ends_nothing(scheduling: Make, name: str) -> None:
+    s = scheduling({"one": 2})
+    stray = TaskInstanceKey("gone", "gone", "gone", attempt_id=name)
+    s.one.running[stray] = Workload(stray, (), CodeReference("", ""))
+    s.pass_time(ROUNDS)
+    assert s.run_to_end(s.begin_run(spec("d"))) == ["success"]

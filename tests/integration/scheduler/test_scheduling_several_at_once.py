@@ -321,3 +321,13 @@ def test_the_epoch_refuses_what_an_old_owner_still_decides(scheduling: Make) -> 
     assert (old.memory.runs, old.run(run.id).state) == ({}, "running")
     heir.bell()
     assert heir.run_to_end(run) == ["success"]
+
+
+def test_one_that_was_buried_quarantines_nothing(scheduling: Make) -> None:
+    s = scheduling()
+    run = s.begin_run(spec("d", task("a")), "r")
+    with s.database.write() as connection:
+        leases.end(connection, s.me.id)
+    with pytest.raises(leases.LeaseLostError):
+        s.scheduler._quarantine(run.id, ValueError("x"))
+    assert s.run(run.id).reason is None

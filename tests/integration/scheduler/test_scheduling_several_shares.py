@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from runtime.core.clock import SECOND
 from runtime.db.runs import CreatedRun
 from runtime.db.schema import dag_run
-from runtime.scheduler.sharing import PATIENCE, Shares, fair_room
+from runtime.scheduler.sharing import AMNESTY, PATIENCE, Shares, fair_room
 from tests.database.builders import START, spec, task
 from tests.integration.scheduler.scheduling import Scheduling
 
@@ -219,3 +219,15 @@ def test_what_one_gives_back_to_a_pool_the_other_uses_at_its_next_look(schedulin
     waiting.at = holder.at = holder.at + 2 * SECOND
     look(waiting, waiting)
     assert list(waiting.one.held) == ["a"]
+
+
+def test_one_that_had_no_share_is_offered_one_again() -> None:
+    """Where nothing waits it cannot show that it is well again."""
+    shares = Shares()
+    shares.meet(["b"])
+    for second in range(4):
+        shares.judge(100, {"b": 0}, 10, second * SECOND)
+    shares.judge(110, {"b": 0}, 0, 5 * SECOND)
+    assert shares.surplus == 0
+    shares.judge(110, {"b": 0}, 0, round(AMNESTY * SECOND))
+    assert shares.surplus == 55

@@ -97,6 +97,9 @@ def test_folders_that_everybody_lists_are_warnings(reachable):
         ({"database__sql_alchemy_conn": "postgresql://u:hidden@[::1]:5432/x"}, ""),
         ({"database__sql_alchemy_conn": "postgresql://u:hidden@127.0.0.1,far:5432/x"}, "database on far"),
         ({"database__sql_alchemy_conn": "postgresql:///x?host=/run/postgresql"}, ""),
+        ({"database__sql_alchemy_conn": "postgresql://u:hid:den#x@db.example/x"}, "database on db.example"),
+        ({"database__sql_alchemy_conn": "postgresql://u:hidden/[x@db.example/x"}, "database on db.example"),
+        ({"database__sql_alchemy_conn": "postgresql://u:hidden@[::1]/x"}, ""),
     ],
 )
 def test_plain_connections_to_other_hosts_are_warnings(home, env, words):
