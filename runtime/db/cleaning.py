@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, not_, or_, select
 
+from runtime.core.clock import SECOND
 from runtime.core.states import RUN_FINISHED
 from runtime.db.engine import Database
 from runtime.db.schema import (
@@ -20,7 +21,6 @@ from runtime.db.schema import (
     dag_run,
     dag_version,
     event,
-    import_error,
     run_inbox,
     scheduler,
     task_attempt,
@@ -28,6 +28,7 @@ from runtime.db.schema import (
     xcom,
 )
 
+_SILENT_SECONDS = 3_600.0
 BATCH = 1_000
 """Rows in one transaction."""
 
@@ -77,7 +78,13 @@ def _old_dags(at: int) -> ColumnElement[bool]:
 
 def _old_schedulers(at: int) -> ColumnElement[bool]:
     owners = select(dag_run.c.lease_owner).where(dag_run.c.lease_owner.is_not(None))
-    return and_(scheduler.c.heartbeat_at < at, scheduler.c.id.not_in(owners))
+    return and_(scheduler.c.ended_at < at, scheduler.c.heartbeat_at < at, scheduler.c.id.not_in(owners))
+
+
+def _old_components(at: int) -> ColumnElement[bool]:
+    """One that lives may have been heard of just before ``at``; one that crashed has no end."""
+    silent = component.c.heartbeat_at < at - round(_SILENT_SECONDS * SECOND)
+    return or_(component.c.ended_at < at, silent)
 
 
 RULES: dict[str, tuple[Rule, ...]] = {
@@ -91,11 +98,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "dag_version": (Rule(dag_version, _old_versions),),
     "dag": (Rule(dag, _old_dags),),
-    "import_error": (Rule(import_error, lambda at: import_error.c.created_at < at),),
     "callback_request": (Rule(callback_request, lambda at: callback_request.c.created_at < at),),
     "job": (
         Rule(scheduler, _old_schedulers),
-        Rule(component, lambda at: component.c.heartbeat_at < at),
+        Rule(component, _old_components),
     ),
 }
 """By the name that people give, in the order of deletion. ``dag_run`` takes all along that a run has."""

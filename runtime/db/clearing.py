@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, select, 
 from runtime.core.errors import HybridError, NotFoundError
 from runtime.core.relatives import to_clear
 from runtime.core.specs import DagSpec, decode_dag
-from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, AttemptState, TaskState
+from runtime.core.states import TASK_ACTIVE, TASK_FINISHED, AttemptState, RunState, TaskState
+from runtime.db.past import followers
 from runtime.db.runs import did_you_mean, reopen, require_dag, require_run
 from runtime.db.schema import dag_run, dag_version, task_attempt, task_instance
 from runtime.db.transitions import Batch, Subject
@@ -99,10 +100,22 @@ def clear_rows(connection: Connection, rows: Sequence[Row[Any]], now: int, actor
     batch = Batch(now, actor)
     for row in rows:
         _clear_one(batch, row)
+    _tell_later_runs(connection, batch, rows)
     batch.write(connection)
     _grant_new_tries(connection, rows)
     for identifier, state in sorted({(row.dag_run_id, row.run_state) for row in rows}):
         reopen(connection, identifier, state, now)
+
+
+def _tell_later_runs(connection: Connection, batch: Batch, rows: Sequence[Row[Any]]) -> None:
+    """What looks back on a cleared run has asked how it stood: have the running ones ask again."""
+    specs = specs_of(connection, [row.version_id for row in rows])
+    for row in {row.dag_run_id: row for row in rows if row.logical_date is not None}.values():
+        spec = specs[row.version_id]
+        if any(task.depends_on_past for task in spec.tasks):
+            for later in connection.execute(followers(spec.dag_id, row.logical_date).limit(50)):
+                if later.state == RunState.RUNNING:
+                    batch.notify(later.id, "cleared", row.id, None)
 
 
 def rows_of(runs: ColumnElement[bool]) -> Any:

@@ -76,7 +76,9 @@ def make_run(connection: Connection, making: Making, date: Row[Any], now: int) -
 
 def _run_again(connection: Connection, making: Making, present: Row[Any], now: int) -> None:
     clear_tasks(connection, dag_id=making.dag_id, run_id=present.run_id, now=now)
-    values: dict[str, Any] = {"run_type": "backfill", "backfill_id": making.backfill_id}
+    # A scheduled run stays one: the next scheduled run is counted from the newest that there is.
+    run_type = present.run_type if present.run_type == "scheduled" else "backfill"
+    values: dict[str, Any] = {"run_type": run_type, "backfill_id": making.backfill_id}
     if making.conf:
         values["conf"] = json.dumps(making.conf)
     connection.execute(update(dag_run).where(dag_run.c.id == present.id).values(values))

@@ -7,6 +7,7 @@ waits for all of its children must not wait for this one. A task that fetches no
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import re
@@ -49,13 +50,25 @@ class MaskingPipe:
         os.dup2(self._target, 1)
         os.dup2(self._target, 2)
         for end in self._ends:
-            select.select([end], [], [], PATIENCE)
+            watch = select.poll()  # select() takes no descriptor from 1024 on
+            watch.register(end, select.POLLIN)
+            watch.poll(PATIENCE * 1000)
             os.close(end)
         self._ends.clear()
+
+    def _forget_ended(self) -> None:
+        """A copying process ends as soon as nothing writes to it any more: keep no descriptor for each of them."""
+        watch = select.poll()
+        for end in self._ends:
+            watch.register(end, select.POLLIN)
+        for end, _ in watch.poll(0):
+            self._ends.remove(end)
+            os.close(end)
 
     def _switch(self, pattern: re.Pattern[str]) -> None:
         # Written by the fault handler as it is: a crash waits for nobody, and frames hold no values.
         faulthandler.enable(self._target)
+        self._forget_ended()
         source, entry = os.pipe()
         end, ended = os.pipe()
         try:
@@ -95,6 +108,9 @@ def _begin(work: Callable[[], None], keep: set[int]) -> NoReturn:
 
 
 def _close_all_but(keep: set[int]) -> None:
+    if 0 not in keep:
+        with contextlib.suppress(OSError):
+            os.close(0)  # the listing needs one, and there may be none left
     for descriptor in map(int, os.listdir("/proc/self/fd")):
         if descriptor not in keep:
             try:

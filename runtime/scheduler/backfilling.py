@@ -19,6 +19,7 @@ under_way = exists().where(
     backfill.c.is_paused.is_(False),
     dag.c.dag_id == backfill.c.dag_id,
     dag.c.is_paused.is_(False),
+    dag.c.is_active,
 )
 """Whether any backfill may have something to do."""
 

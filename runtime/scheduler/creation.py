@@ -59,7 +59,8 @@ def _create_for(connection: Connection, row: Row[Any], graphs: GraphCache, limit
 
 
 def _open_runs() -> Select[int]:
-    return select(func.count(dag_run.c.id)).where(dag_run.c.run_type == "scheduled", run_is_open)
+    of_schedule = dag_run.c.run_type == "scheduled", dag_run.c.backfill_id.is_(None)
+    return select(func.count(dag_run.c.id)).where(*of_schedule, run_is_open)
 
 
 def _insert(connection: Connection, row: Row[Any], due: DueRun, at: int, actor: str) -> bool:

@@ -371,8 +371,8 @@ class Scheduler:
         self._again = self._again or bool(memory.stale) or step.woke
 
     def _undo(self, step: Step) -> None:
-        for identifier in step.taken_over:
-            self.memory.handed.pop(identifier, None)
+        for attempt_id in step.taken_over:
+            self.memory.handed.pop(attempt_id, None)
         self.memory.handed.update(step.freed)
         for identifier, run in step.touched.items():
             if identifier in step.claimed:

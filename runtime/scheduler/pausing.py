@@ -23,7 +23,7 @@ def pause_after_failures(connection: Connection, run: RunModel, *, at: int, acto
         .where(
             dag_run.c.dag_id == dag_id,
             dag_run.c.logical_date.is_not(None),
-            dag_run.c.run_type != "backfill",
+            dag_run.c.backfill_id.is_(None),
             dag_run.c.state.in_(sorted(RUN_FINISHED)),
         )
         .order_by(dag_run.c.logical_date.desc())

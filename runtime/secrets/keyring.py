@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,10 +66,21 @@ class Keyring:
         from cryptography.fernet import Fernet
 
         assert not self._configured
-        known = self._read() or ""
-        draft = self._draft("\n".join([Fernet.generate_key().decode(), *known.split()]))
-        os.replace(draft, self._path)
+        with self._alone():
+            known = self._read() or ""
+            draft = self._draft("\n".join([Fernet.generate_key().decode(), *known.split()]))
+            os.replace(draft, self._path)
         self._cipher = None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Of two that add a key each reads what the other has written: a key that is in use must not get lost."""
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(directory)
 
     def _load(self, *, create: bool) -> MultiFernet:
         cipher = self._cipher

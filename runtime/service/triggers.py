@@ -14,10 +14,10 @@ from runtime.core.ids import is_run_id
 from runtime.core.messages import RunStateGet, TriggeredRun, TriggerRun
 from runtime.core.params import check_conf
 from runtime.core.specs import decode_dag
-from runtime.core.states import RunState
+from runtime.core.states import RUN_FINISHED, RunState
 from runtime.core.timetables import interval_of
 from runtime.db.clearing import clear_tasks
-from runtime.db.runs import insert_run, require_dag, require_run
+from runtime.db.runs import insert_run, reopen, require_dag, require_run
 from runtime.db.schema import dag_run, dag_version, event
 from runtime.db.transitions import record_run_event
 from runtime.service.attempts import Attempt
@@ -99,6 +99,10 @@ def _again(connection: Connection, attempt: Attempt, request: TriggerRun, run: R
         raise HybridError(f"a task cannot reset the run that it belongs to, {run.run_id}")
     clear_tasks(connection, dag_id=request.dag_id, run_id=run.run_id, now=at)
     state: str = connection.execute(select(dag_run.c.state).where(dag_run.c.id == run.id)).scalar_one()
+    if state in RUN_FINISHED:
+        # No task of it had begun, so nothing was cleared.
+        reopen(connection, run.id, state, at)
+        state = RunState.QUEUED
     record_run_event(
         connection, at=at, dag_run_id=run.id, old=run.state, new=state, actor=_mark(attempt), reason="reset"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import insert, update
 
+from runtime.core.clock import SECOND
 from runtime.db import cleaning
 from runtime.db.cleaning import RULES
 from runtime.db.engine import Database
@@ -15,7 +16,6 @@ from runtime.db.schema import (
     dag_run,
     dag_version,
     event,
-    import_error,
     run_inbox,
     scheduler,
     task_attempt,
@@ -127,19 +127,27 @@ def test_a_dag_goes_when_it_is_gone_and_has_no_run(world: World) -> None:
     assert [row.dag_id for row in world.rows(dag)] == ["d"]
 
 
-def test_dead_daemons_and_old_errors_go_unless_a_run_names_them(world: World) -> None:
+def test_dead_daemons_go_unless_a_run_names_them(world: World) -> None:
     world.save(spec("d", task("t")))
     ended_run(world, "held", state="running", lease_owner=world.me.id)
     common = {"hostname": "h", "pid": 1, "started_at": START, "heartbeat_at": START}
     with world.database.write() as db:
         db.execute(update(scheduler).values(heartbeat_at=START))
-        row = {"id": "dead", "pid_started": 1, "boot_id": "b", "lease_expires_at": START}
+        row = {"id": "dead", "pid_started": 1, "boot_id": "b", "lease_expires_at": START, "ended_at": START}
         db.execute(insert(scheduler).values(**common, **row))
         db.execute(insert(component).values(id="c", kind="api-server", **common))
-        db.execute(insert(import_error).values(rel_path="x.py", error="e", created_at=START))
     went = clean(world)
-    assert (went["scheduler"], went["component"], went["import_error"]) == (1, 1, 1)
+    assert (went["scheduler"], went["component"]) == (1, 1)
     assert [row.id for row in world.rows(scheduler)] == [world.me.id]
+
+
+def test_daemons_that_live_are_kept(world: World) -> None:
+    """Whatever the moment: a row that names no lease may be that of an idle scheduler."""
+    living = {"id": "c", "kind": "api-server", "hostname": "h", "pid": 1, "started_at": START, "heartbeat_at": START}
+    with world.database.write() as db:
+        db.execute(update(scheduler).values(heartbeat_at=START, ended_at=None))
+        db.execute(insert(component).values(living))
+    assert cleaning.clean(world.database, ["job"], START + SECOND) == {"scheduler": 0, "component": 0}
 
 
 def test_only_the_tables_that_are_asked_for(world: World) -> None:

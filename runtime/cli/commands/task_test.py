@@ -159,6 +159,8 @@ def _shown(value: Any) -> Any:
         return {str(key): _shown(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_shown(item) for item in value]
+    if value is UNSET:
+        return None
     return value if value is None or isinstance(value, str | int | float | bool) else repr(value)
 
 

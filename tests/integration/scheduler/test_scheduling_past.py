@@ -156,3 +156,21 @@ def test_the_owner_of_the_run_before_may_be_another_scheduler(
     assert [row.kind for row in other.rows(run_inbox, run_inbox.c.dag_run_id == second.id)] == ["past"]
     other.step(2)
     assert other.ti("t", second.id).state == "success"
+
+
+@LEAN
+def test_a_clear_of_the_run_before_holds_what_has_not_begun(s: Scheduling) -> None:
+    """The later run had asked, and had been told that all is well: it asks again."""
+    s.save(dag_of(task("a"), task("b", "a", depends_on_past=True)))
+    s.plan(a="success, hold", b="success, hold")
+    first = dated(s, 0)
+    s.rest()
+    second = dated(s, 1)
+    s.rest()
+    s.one.held["second"] = s.one.held.pop("a")
+    s.clear("d", run_id="day0")
+    s.rest()
+    assert s.ti("a", first.id).state == "running", "the first runs again"
+    s.one.end_held("second")
+    s.rest()
+    assert s.ti("b", second.id).state == "none"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from cryptography.fernet import Fernet
 
@@ -50,3 +52,12 @@ def test_a_bad_key_is_not_quoted(tmp_path, key):
         Keyring(tmp_path, key).encrypt("x")
     assert "CANARY" not in str(raised.value)
     assert key not in repr(Keyring(tmp_path, key))
+
+
+def test_of_many_that_add_a_key_at_once_none_is_lost(tmp_path):
+    """A key that is in use must stay: what it has encrypted could never be read again."""
+    token = Keyring(tmp_path).encrypt("x")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: Keyring(tmp_path).add_key(), range(16)))
+    assert Keyring(tmp_path).decrypt(token) == "x"
+    assert len((tmp_path / "fernet.key").read_text().replace("\n", ",").strip(",").split(",")) == 17
