@@ -64,7 +64,8 @@ def claim_calls(connection: Connection, at: int, *, limit: int, seconds: float) 
     for row in rows:
         call = _call(connection, row) if (row.tries or 0) < MOST_TRIES else None
         if call is None:
-            log.warning("callback request %d is dropped after %d tries: %.200s", row.id, row.tries or 0, row.request)
+            why = f"was tried {row.tries} times" if row.tries else "names nothing that is there"
+            log.warning("callback request %d is dropped, it %s: %.200s", row.id, why, row.request)
             settle_call(connection, row.id)
             continue
         until = at + round(seconds * SECOND)

@@ -40,10 +40,18 @@ def _list(args: Namespace) -> int:
 
 def _lint(args: Namespace) -> int:
     from runtime.config.lint import lint
+    from runtime.config.options import SECTIONS
+    from runtime.config.settings import did_you_mean
 
+    of_executors = _executor_sections()
+    everything = lint(of_executors)
+    sections = sorted({*SECTIONS, *of_executors, *(one.section for one in everything)})
+    for name in args.section or ():
+        if name not in sections and name.partition(":")[0] not in sections:
+            raise NotFoundError(f"there is no section [{name}]{did_you_mean(name, sections)}")
     found = [
         one
-        for one in lint(_executor_sections())
+        for one in everything
         if _chosen(one.section, args.section, args.ignore_section)
         and _chosen(one.option, args.option, args.ignore_option)
     ]
