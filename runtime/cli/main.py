@@ -161,6 +161,10 @@ def _report(error: Exception) -> int:
         return 2
     if isinstance(error, HybridError | ExecutorError):
         print(f"hybrid: {message}", file=sys.stderr)
+    elif type(error).__name__ == "OperationalError":
+        # By its name, for SQLAlchemy need not be there. What was asked for has not been done.
+        away = " ".join(str(getattr(error, "orig", error)).split())
+        print(f"hybrid: the metadata DB is not to be had: {away}", file=sys.stderr)
     else:
         print(f"hybrid: unexpected {type(error).__name__}: {message} (HYBRID_TRACEBACK=1 shows where)", file=sys.stderr)
     return 1

@@ -43,7 +43,7 @@ def test_a_scheduler_declares_itself_once_and_its_clock_with_each_lease(world: W
 def test_a_component_declares_itself_and_one_of_an_older_version_does_not(world: World) -> None:
     with world.database.write() as connection:
         one = components.register(connection, components.DAG_PROCESSOR, world.at, json.dumps({"a": "b"}))
-        components.register(connection, components.API_SERVER, world.at)
+        components.register(connection, components.API_SERVER, world.at + 1)
         connection.execute(update(component).values(clock_offset=7 * SECOND))
         components.beat(connection, one, now())
         query = component.select().with_only_columns(component.c.clock_offset).where(component.c.id == one)

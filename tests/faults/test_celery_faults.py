@@ -281,6 +281,7 @@ def test_scheduler_is_killed_between_publish_and_answer(celery):
 # -- everything at random
 
 
+@pytest.mark.slow
 def test_everything_at_random(celery, seed):
     """A few dozen attempts while pool processes, workers, Redis, the API and schedulers are killed."""
     _storm(celery, seed, runs=3, blows=6)

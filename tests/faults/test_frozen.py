@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 
 import psutil
 import pytest
@@ -54,12 +55,28 @@ def test_a_scheduler_frozen_for_a_while_loses_nothing(faulty):
     faulty.settle(scheduler)
 
 
+def freeze_while_it_writes_nothing(faulty, scheduler):
+    """SQLite has one writer: while one is frozen in a transaction, nobody else can write."""
+
+    def is_frozen_idle() -> bool:
+        scheduler.send(signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(faulty.home / "hybrid.db", timeout=0.2)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            scheduler.send(signal.SIGCONT)
+            return False
+        return True
+
+    wait_until(is_frozen_idle, "a moment without a transaction")
+
+
 def test_a_task_cleared_while_the_scheduler_was_frozen_runs_again_soon(faulty):
     """The refused heartbeat arrives before the KILL: whichever comes first, the end of the attempt must be known."""
     faulty.waiting()
     scheduler = faulty.scheduler()
     run, _ = faulty.trigger_waiting()
-    scheduler.send(signal.SIGSTOP)
+    freeze_while_it_writes_nothing(faulty, scheduler)
     faulty.hybrid("tasks", "clear", "waiting", "--run-id", run, "-y")
     faulty.let_pass(1.0)
     scheduler.send(signal.SIGCONT)
