@@ -20,6 +20,7 @@ from runtime.core.states import TaskState
 from runtime.core.timetables import DueRun
 from runtime.db.dags import due_run, store_due_run
 from runtime.db.plans import PlanWanted, store_plan
+from runtime.db.run_context import COLUMNS
 from runtime.db.schema import callback_request, dag, dag_run, dag_version, task_instance
 
 MOST_TRIES = 3
@@ -90,26 +91,11 @@ def accept_plan(connection: Connection, wanted: PlanWanted, runs: Sequence[DueRu
 
 _TASKS = (
     select(
-        task_instance.c.task_id,
-        task_instance.c.map_index,
+        *COLUMNS,
         task_instance.c.try_number,
-        task_instance.c.max_tries,
         task_instance.c.dispatch_number,
-        task_instance.c.queue,
-        task_instance.c.pool,
         task_instance.c.start_date.label("task_start_date"),
         task_instance.c.state.label("task_state"),
-        dag_run.c.dag_id,
-        dag_run.c.run_id,
-        dag_run.c.run_type,
-        dag_run.c.run_after,
-        dag_run.c.logical_date,
-        dag_run.c.data_interval_start,
-        dag_run.c.data_interval_end,
-        dag_run.c.start_date.label("run_start_date"),
-        dag_run.c.conf,
-        dag_version.c.rel_path,
-        dag_version.c.file_hash,
     )
     .join(dag_run, dag_run.c.id == task_instance.c.dag_run_id)
     .join(dag, dag.c.dag_id == dag_run.c.dag_id)

@@ -50,6 +50,8 @@ def _advance(connection: Connection, row: Row[Any], limit: int, at: int, actor: 
         .where(run_is_open, dag_run.c.dag_id == row.dag_id, dag_run.c.backfill_id == row.id)
     ).scalar_one()
     room = min(limit, row.max_active_runs - open_runs)
+    if open_runs and room <= 0:
+        return 0
     dates = pending_dates(connection, row, SKIPPED_AT_ONCE)
     if not dates and not open_runs:
         connection.execute(update(backfill).where(backfill.c.id == row.id).values(completed_at=at))

@@ -50,6 +50,7 @@ class Schedule:
     burial: int = 0
     sharing: int = 0
     chores: int = 0
+    limits: int = 0
     silence: int = 0
     rerouting: int = 0
 

@@ -252,8 +252,8 @@ class Scheduler:
             self._look_at_others(step)
         if self._schedule.is_due("chores", step.at, CHORES):
             self._do_chores(step)
-        elif self._shares.are_shared and memory.ready.waits_for_others:
-            # Nobody tells what another scheduler gives back.
+        elif self._waits_for_others() and self._schedule.is_due("limits", step.at, self.options.idle_sleep):
+            # Nobody tells what another scheduler gives back. Not at each hint: it looks at all that waits.
             memory.ready.look_again(read_pools(connection, lock=False))
         if not self.dispatching:
             return []
@@ -268,6 +268,9 @@ class Scheduler:
         if len(rows) == options.runs_to_claim:
             self._look_soon()
         return self._claim(step, rows)
+
+    def _waits_for_others(self) -> bool:
+        return self._shares.are_shared and self.memory.ready.waits_for_others
 
     def _look_at_others(self, step: Step) -> None:
         others = leases.bury_dead(step.connection, self.memory.identity)

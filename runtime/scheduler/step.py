@@ -267,7 +267,7 @@ class Step:
         fell_short = False
         for limit, count in self.released.items():
             self.memory.ready.unpark(limit, count)
-        if any(slots.free.values()) and self.memory.ready:
+        if any(free > 0 for free in slots.free.values()) and self.memory.ready:
             access = self.memory.pools
             pools = access.read(self.connection, self.returned)
             limits = Limits(

@@ -13,6 +13,7 @@ from executors.workload import TaskInstanceKey, TaskInstanceRef
 from runtime.core.clock import later
 from runtime.core.messages import Finish, Finished, HeartbeatReply, RunContext, Start, Started
 from runtime.core.states import AttemptState, TaskState
+from runtime.db.run_context import COLUMNS
 from runtime.db.schema import dag_run, dag_version, task_attempt, task_instance
 from runtime.db.transitions import ENDED, OWING, Batch, Subject
 
@@ -33,24 +34,9 @@ _QUERY = (
         task_instance.c.id.label("ti_id"),
         task_instance.c.state.label("ti_state"),
         task_instance.c.attempt_id.label("ti_attempt_id"),
-        task_instance.c.task_id,
-        task_instance.c.map_index,
-        task_instance.c.max_tries,
-        task_instance.c.queue,
-        task_instance.c.pool,
         task_instance.c.reason.label("ti_reason"),
         dag_run.c.id.label("dag_run_id"),
-        dag_run.c.dag_id,
-        dag_run.c.run_id,
-        dag_run.c.run_type,
-        dag_run.c.run_after,
-        dag_run.c.logical_date,
-        dag_run.c.data_interval_start,
-        dag_run.c.data_interval_end,
-        dag_run.c.start_date.label("run_start_date"),
-        dag_run.c.conf,
-        dag_version.c.rel_path,
-        dag_version.c.file_hash,
+        *COLUMNS,
     )
     .join(task_instance, task_instance.c.id == task_attempt.c.task_instance_id)
     .join(dag_run, dag_run.c.id == task_attempt.c.dag_run_id)

@@ -248,15 +248,16 @@ def test_an_answer_waits_for_a_database_that_is_away(p: Processing, monkeypatch:
     """It is told in one line, and nothing is called twice."""
     instance = failed(p)
     p.want(RunCallback(instance.run.id, "failure", "task_failure"))
-    p.until(p.called, "it was called")
+    transact = p.database.transact
+
+    def away_since_the_call(work: Any) -> Any:
+        if p.called():
+            raise DatabaseAwayError("UPDATE", {}, ConnectionError("the server is starting"))
+        return transact(work)
+
     with monkeypatch.context() as away:
-        away.setattr(p.database, "transact", _away)
+        away.setattr(p.database, "transact", away_since_the_call)
         p.until(lambda: "errands wait" in caplog.text, "somebody said so")
-        p.until(lambda: not p.errands.is_busy, "the child has ended")
     p.until(p.settled, "it is settled")
     assert len(p.called()) == 1
     assert "Traceback" not in caplog.text
-
-
-def _away(_: Any) -> None:
-    raise DatabaseAwayError("UPDATE", {}, ConnectionError("the server is starting"))
